@@ -8,7 +8,7 @@ The fields cover the conventions of the five papers and of our own network:
     Super-FAN    3        "rgb"   (0, 1)      False           16      4      "landmarks"   68     64
     JASRNet      3        "rgb"   (0, 1)      True            16      8      "landmarks"   68     16
     MTUN         3        "bgr"   (-1, 1)     False           16      8      "components"  4      128
-    FSRNet       3        "rgb"   (0, 1)      True            16      8      "landmarks"   194    64  (+ 11 parsing maps)
+    FSRNet       3        "rgb"   (0, 1)      True            16      8      "landmarks"   194    64  (+ 11 parsing)
     picoface_x8  3        "rgb"   (0, 1)      False           16      8      "landmarks"   68     32
     picoface_x4  3        "rgb"   (0, 1)      False           32, any 4      "landmarks"   68     32
 """
@@ -43,8 +43,8 @@ class ModelSpec:
     channels: int = 3  # 3, or 1 for networks that take luminance alone (Cb and Cr then come from bicubic)
     colour: str = "rgb"  # "rgb" | "bgr" | "y" (BT.601, limited range): order of the input and output channels
     value_range: tuple[float, float] = (0.0, 1.0)  # what grey levels 0 and 255 become, in the input and in the output
-    mean: tuple[float, ...] = (0.0, 0.0, 0.0)  # subtracted from the input after value_range, per channel
-    std: tuple[float, ...] = (1.0, 1.0, 1.0)  # then divided by, per channel; the output is not touched by mean and std
+    mean: tuple[float, ...] = (0.0,)  # subtracted from the input after value_range; one number, or one per channel
+    std: tuple[float, ...] = (1.0,)  # then divided by; the output is not touched by mean and std
     input_upscaled: bool = False  # True: the input was enlarged by bicubic to lr_size * scale before the network
     any_size: bool = False  # True: fully convolutional, other sizes than lr_size are taken too
     heatmap_kind: str | None = None  # "landmarks" | "components" | None (super-resolution only)
@@ -77,11 +77,11 @@ class ModelSpec:
             ("colour", self.colour in COLOURS, f"one of {COLOURS}"),
             ("colour", (self.colour == "y") == (self.channels == 1), "'y' exactly when channels is 1"),
             ("value_range", self.value_range in ((0, 1), (-1, 1), (0, 255)), "(0, 1), (-1, 1) or (0, 255)"),
-            ("mean", len(self.mean) == self.channels, f"{self.channels} numbers"),
+            ("mean", len(self.mean) in (1, self.channels), f"1 or {self.channels} numbers"),
             (
                 "std",
-                len(self.std) == self.channels and all(s > 0 for s in self.std),
-                f"{self.channels} positive numbers",
+                len(self.std) in (1, self.channels) and all(s > 0 for s in self.std),
+                f"1 or {self.channels} numbers > 0",
             ),
             ("heatmap_kind", self.heatmap_kind in HEATMAP_KINDS, f"one of {HEATMAP_KINDS}"),
             ("heatmap_count", (self.heatmap_count > 0) == landmarks, "positive exactly when heatmap_kind is set"),
