@@ -1,0 +1,1 @@
+"""What an image, a crop, a heatmap and a landmark are: pure NumPy, the reference of every kernel."""
