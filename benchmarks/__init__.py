@@ -1,0 +1,1 @@
+"""Measurements, and the program that writes their numbers into the documents."""

@@ -1,0 +1,107 @@
+"""Write measured numbers into README.md and docs/*.md: `python -m benchmarks.report --write | --check`.
+
+A document holds blocks
+
+    <!-- numbers:evaluation -->
+    ... replaced ...
+    <!-- /numbers -->
+
+and each named table is made from JSON files in benchmarks/results/, followed by the commands that made those files.
+Nothing else writes these numbers; `--check` exits 1 when a document differs from the files. Standard library only.
+"""
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.tables import detector, evaluation, landmarks, latency
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+BLOCK = re.compile(r"(<!-- numbers:(?P<name>[a-z_]+) -->\n)(?P<body>.*?)(<!-- /numbers -->)", re.DOTALL)
+MARKER = re.compile(r"^<!-- /?numbers", re.MULTILINE)
+
+GENERATORS: dict[str, Callable[[Path], str]] = {  # block name -> results folder -> Markdown
+    "evaluation": evaluation,
+    "landmarks": landmarks,
+    "latency": latency,
+    "detector": detector,
+}
+
+
+class ReportError(Exception):
+    """A document or a results file cannot be used; three parts: expected, got, remedy."""
+
+
+def documents(root: Path = ROOT) -> list[Path]:
+    """README.md and every page of docs/ that exist."""
+    return [path for path in (root / "README.md", *sorted((root / "docs").glob("*.md"))) if path.is_file()]
+
+
+def block_names(text: str, *, origin: str) -> list[str]:
+    """Names of the blocks in a document. Raises ReportError for unknown names and unpaired markers."""
+    names = [match["name"] for match in BLOCK.finditer(text)]
+    markers = len(MARKER.findall(text))
+    if markers != 2 * len(names):
+        raise ReportError(
+            f"expected pairs of <!-- numbers:NAME --> and <!-- /numbers --> in {origin}; "
+            f"got {markers} markers and {len(names)} pairs; put each marker on a line of its own and close every block"
+        )
+    for name in names:
+        if name not in GENERATORS:
+            known = ", ".join(GENERATORS)
+            raise ReportError(
+                f"expected one of the tables {known} in {origin}; got numbers:{name}; "
+                "correct the name or add a generator to benchmarks/report.py"
+            )
+    return names
+
+
+def rendered(text: str, results: Path, *, origin: str) -> str:
+    """The document with every block replaced by its table."""
+    tables = {name: GENERATORS[name](results) for name in set(block_names(text, origin=origin))}
+    return BLOCK.sub(lambda match: f"{match[1]}{tables[match['name']]}\n{match[4]}", text)
+
+
+def update(*, write: bool, root: Path = ROOT, results: Path = RESULTS) -> list[Path]:
+    """Documents whose blocks differ from the results files; `write` brings them up to date."""
+    changed: list[Path] = []
+    for path in documents(root):
+        text = path.read_text(encoding="utf-8")
+        fresh = rendered(text, results, origin=str(path.relative_to(root)))
+        if fresh == text:
+            continue
+        changed.append(path)
+        if write:
+            draft = path.with_suffix(".md.part")
+            draft.write_text(fresh, encoding="utf-8")
+            os.replace(draft, path)
+    return changed
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.report", description=(__doc__ or "").splitlines()[0])
+    action = parser.add_mutually_exclusive_group(required=True)
+    action.add_argument("--write", action="store_true", help="bring the documents up to date")
+    action.add_argument("--check", action="store_true", help="change nothing; exit 1 when a document is out of date")
+    arguments = parser.parse_args(argv)
+    try:
+        changed = [str(path.relative_to(ROOT)) for path in update(write=arguments.write)]
+    except (ReportError, ValueError) as error:
+        sys.stderr.write(f"report: {error}\n")
+        return 1
+    if arguments.check and changed:
+        sys.stderr.write(
+            f"report: expected the number blocks to equal benchmarks/results/*.json; got differences in "
+            f"{', '.join(changed)}; run: python -m benchmarks.report --write\n"
+        )
+        return 1
+    sys.stdout.write(f"{'wrote ' + ', '.join(changed) if changed else 'numbers are up to date'}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
