@@ -21,7 +21,7 @@ class FaceStatus(str, Enum):
 
     INVALID_BOX = "invalid_box"  # NaN, no area, or wholly outside the frame: no image, no landmarks
     LOW_CONFIDENCE = "low_confidence"  # the heatmaps found no face; render() leaves the frame as it is
-    TOO_SMALL = "too_small"  # so few pixels that identity and expression are guesses; render() leaves it
+    TOO_SMALL = "too_small"  # so few pixels that identity and expression are guesses
     NOT_DEGRADED = "not_degraded"  # the frame is already as sharp as our output: image is the frame's own crop
     PARTLY_OUTSIDE = "partly_outside"  # pixels beyond the frame's edge were made up by repeating the edge
     OK = "ok"

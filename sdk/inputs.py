@@ -1,0 +1,97 @@
+"""What callers hand in, checked once at the border: frames and boxes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sdk.errors import InputError
+from sdk.image.crop import BOX_KINDS, inside_fraction, square_windows
+from sdk.image.pixels import as_rgb8
+
+__all__ = ["COLOURS", "as_frame8", "check_boxes", "windows_of"]
+
+U8 = npt.NDArray[np.uint8]
+F64 = npt.NDArray[np.float64]
+
+COLOURS = ("bgr", "rgb")
+
+MIN_SIDE_PX = 1.0  # a window without a single pixel has nothing to enhance
+MAX_SIDE_FRAMES = 4.0  # a window four frames wide shows no face, and cutting it out would only cost time
+
+
+def as_frame8(
+    frame: Any,  # [H, W, 3] uint8, or anything as_rgb8 takes
+    color: str,
+) -> U8:
+    """The frame as uint8 [H, W, 3] in the order of `color`; a uint8 [H, W, 3] array is returned as it is, uncopied.
+
+    Grey, alpha, 16 bit and floats in [0, 1] are converted (alpha is dropped). Raises InputError for all else.
+    """
+    if not isinstance(frame, np.ndarray):
+        got = f"{type(frame).__name__}"
+        raise InputError("a picture as a NumPy array [H, W, 3]", got, "convert it with numpy.asarray")
+    array: npt.NDArray[Any] = frame
+    if array.dtype == np.uint8 and array.ndim == 3 and array.shape[2] == 3 and array.size > 0:
+        return array
+    rgb = as_rgb8(array, color=color)
+    return rgb if color == "rgb" else np.ascontiguousarray(rgb[..., ::-1])
+
+
+def check_boxes(
+    boxes: Any,  # array-like [N, 4] of x0, y0, x1, y1 in px
+) -> F64:
+    """Boxes as a new float64 [N, 4]; values are not looked at. Raises InputError for another shape or for non-numbers."""
+    remedy = "pass one row x0, y0, x1, y1 in pixels a face, e.g. [[10, 20, 40, 60]]"
+    expected = "boxes as numbers of shape (N, 4)"
+    try:
+        array: npt.NDArray[Any] = np.asarray(boxes)
+    except ValueError as error:  # rows of different lengths
+        raise InputError(expected, "rows of different lengths", remedy) from error
+    if array.size == 0 and array.ndim <= 2 and array.shape[-1] in (0, 4):
+        return np.zeros((0, 4))
+    if array.dtype.kind not in "iuf":
+        raise InputError(expected, f"dtype {array.dtype}", remedy)
+    if array.ndim != 2 or array.shape[1] != 4:
+        raise InputError(expected, f"shape {array.shape}", remedy)
+    return array.astype(np.float64)
+
+
+def windows_of(
+    boxes: F64,  # [N, 4] edges in frame px
+    frame_hw: tuple[int, int],
+    *,
+    kind: str,  # one of sdk.image.crop.BOX_KINDS
+) -> tuple[F64, list[str]]:
+    """The network's square windows float64 [N, 4] in frame px, and for each box why it is invalid ("" when it is not).
+
+    Windows of invalid boxes are NaN. Raises InputError for an unknown kind.
+    """
+    if kind not in BOX_KINDS:
+        raise InputError(f"box_kind among {BOX_KINDS}", repr(kind), "say what the boxes enclose")
+    windows = np.full(boxes.shape, np.nan)
+    sides = boxes[:, 2:] - boxes[:, :2]  # [N, 2] width, height
+    finite = np.isfinite(boxes).all(axis=1) & (np.abs(boxes) < 1e7).all(axis=1)  # beyond 1e7 px float32 loses pixels
+    area = finite & (sides > 0).all(axis=1)
+    inside = area.copy()
+    inside[area] = inside_fraction(boxes[area], frame_hw) > 0
+    windows[inside] = square_windows(boxes[inside], kind=kind)
+    side = windows[:, 2] - windows[:, 0]  # [N], NaN where invalid
+    big = side > MAX_SIDE_FRAMES * max(frame_hw)
+    small = side < MIN_SIDE_PX
+    windows[big | small] = np.nan
+    reasons: list[str] = []
+    for i in range(len(boxes)):
+        if not finite[i]:
+            reasons.append("the box is not made of finite pixel coordinates")
+        elif not area[i]:
+            reasons.append("the box has no area: x1 > x0 and y1 > y0 must hold")
+        elif not inside[i]:
+            reasons.append("the box lies wholly outside the frame")
+        elif big[i]:
+            reasons.append(f"the box is more than {MAX_SIDE_FRAMES:g} times as large as the frame")
+        else:
+            reasons.append("the box is smaller than a pixel" if small[i] else "")
+    return windows, reasons

@@ -1,0 +1,241 @@
+"""From windows to results: cut, run the fitting network in batches, decode, refine, say what happened.
+
+Nothing here keeps state; sdk.enhancer.FaceEnhancer is the public door.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from sdk.errors import ModelError
+from sdk.image.crop import apply_affine, crop, inside_fraction, landmark_box, square_windows, window_affine
+from sdk.image.heatmap import decode
+from sdk.image.pixels import from_network, to_network
+from sdk.result import FaceResult, FaceStatus
+from sdk.routing import Route, choose_routes
+
+__all__ = ["Cut", "Face", "frame_cut", "pictures_cut", "refined_windows", "results_of", "run_faces"]
+
+U8 = npt.NDArray[np.uint8]
+F32 = npt.NDArray[np.float32]
+F64 = npt.NDArray[np.float64]
+Index = npt.NDArray[np.intp]
+
+# Cuts windows [n, 4] (of the faces with these indices [n]) out as float32 [n, size, size, 3] RGB, 0..255.
+Cut = Callable[[Index, F64, int], F32]
+
+TOO_SMALL_PX = 10.0  # window side; a face then has 6 to 7 px: who it is and how it looks are the network's guesses
+INSIDE_ENOUGH = 0.95  # a window reaches half the face beyond the landmarks: this much overhang meets no face
+MAX_SHIFT = 0.35  # window sides; a first pass that moves a detector's box further has looked at something else
+SIDE_RATIO = (0.55, 1.6)  # new side over old; detectors' boxes vary by a third around the landmarks'
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """What a network gave for one window."""
+
+    route: Route
+    image: U8 | None  # [S, S, 3] RGB; None when only landmarks were asked for
+    landmarks: F32 | None  # [K, 2] frame px
+    scores: F32 | None  # [K]
+    spread: F32 | None  # [K] frame px
+
+    @property
+    def confidence(self) -> float:
+        """Mean heatmap peak, NaN without landmarks."""
+        return float(np.mean(self.scores)) if self.scores is not None else float("nan")
+
+
+def frame_cut(
+    frame: U8,  # [H, W, 3]
+    color: str,
+) -> Cut:
+    """Cuts out of one frame; only the cut pixels are brought into RGB order."""
+
+    def cut(index: Index, windows: F64, size: int) -> F32:
+        crops = crop(frame, windows, size=size)  # [n, size, size, 3]
+        return crops if color == "rgb" else crops[..., ::-1]
+
+    return cut
+
+
+def pictures_cut(
+    pictures: Sequence[U8],  # each [H, W, 3]
+    color: str,
+) -> Cut:
+    """Cuts face i out of picture i."""
+    cuts = [frame_cut(picture, color) for picture in pictures]
+
+    def cut(index: Index, windows: F64, size: int) -> F32:
+        return np.concatenate([cuts[i](index, windows[k : k + 1], size) for k, i in enumerate(index.tolist())])
+
+    return cut
+
+
+def run_faces(
+    routes: Sequence[Route],
+    windows: F64,  # [N, 4] edges in frame px, NaN: no face
+    cut: Cut,
+    *,
+    pictures: bool = True,
+) -> list[Face | None]:
+    """A Face for every window that is not NaN; with pictures=False the landmarks alone are worked out."""
+    faces: list[Face | None] = [None] * len(windows)
+    valid = np.flatnonzero(np.isfinite(windows).all(axis=1))  # [M]
+    choice = choose_routes(routes, windows[valid, 2] - windows[valid, 0])  # [M]
+    for number, route in enumerate(routes):
+        members = valid[choice == number]
+        for start in range(0, len(members), route.batch):
+            index = members[start : start + route.batch]
+            for i, face in zip(index.tolist(), _run_batch(route, index, windows[index], cut, pictures), strict=True):
+                faces[i] = face
+    return faces
+
+
+def _run_batch(
+    route: Route,
+    index: Index,  # [n]
+    windows: F64,  # [n, 4]
+    cut: Cut,
+    pictures: bool,
+) -> list[Face]:
+    spec = route.backend.spec
+    crops = cut(index, windows, route.lr_size)  # [n, lr, lr, 3] RGB
+    outputs = route.backend.run(to_network(crops, spec))
+    images: Sequence[U8 | None] = [None] * len(index)
+    if pictures:
+        if not np.isfinite(outputs["sr"]).all():
+            remedy = "use the fp32 model, or export and check it again"
+            raise ModelError(f"finite pixels from {spec.name}", "NaN or infinity", remedy)
+        images = [image.copy() for image in from_network(outputs["sr"], spec, lr=crops)]  # each its own memory
+    if spec.heatmap_kind != "landmarks":
+        return [Face(route, image, None, None, None) for image in images]
+    heatmaps = outputs["heatmaps"]  # [n, K, cells, cells]
+    cells = heatmaps.shape[-1]
+    decoded = decode(heatmaps, mode=spec.decoder, radius=spec.decoder_radius)
+    # A cell's centre is a pixel's centre of the window cut at `cells` px: one map from cells to frame pixels.
+    points = apply_affine(decoded.points, window_affine(windows, size=cells)).astype(np.float32)  # [n, K, 2]
+    cell_px = ((windows[:, 2] - windows[:, 0]) / cells)[:, None]  # [n, 1]
+    spread = (decoded.spread * cell_px).astype(np.float32)  # [n, K]
+    return [
+        Face(route, image, points[i].copy(), decoded.scores[i].astype(np.float32), spread[i].copy())
+        for i, image in enumerate(images)
+    ]
+
+
+def refined_windows(
+    windows: F64,  # [N, 4]
+    faces: Sequence[Face | None],
+    *,
+    min_confidence: float,
+) -> F64:
+    """Windows moved onto the landmarks found in them, float64 [N, 4], by the rule the networks were trained with.
+
+    A window stays where it is when its first pass was unsure or wants to go too far: that is no face, or another one.
+    """
+    refined = windows.copy()
+    sure = [i for i, face in enumerate(faces) if face is not None and face.confidence >= min_confidence]
+    if not sure:
+        return refined
+    points = np.stack([_points(faces[i]) for i in sure]).astype(np.float64)  # [M, K, 2]
+    new = square_windows(landmark_box(points), kind="landmarks")  # [M, 4]
+    old = windows[sure]
+    old_side = old[:, 2] - old[:, 0]  # [M]
+    ratio = (new[:, 2] - new[:, 0]) / old_side
+    shift = np.abs((new[:, :2] + new[:, 2:]) - (old[:, :2] + old[:, 2:])).max(axis=1) / 2 / old_side
+    near = (shift <= MAX_SHIFT) & (ratio >= SIDE_RATIO[0]) & (ratio <= SIDE_RATIO[1])
+    refined[np.array(sure)[near]] = new[near]
+    return refined
+
+
+def _points(face: Face | None) -> F32:
+    assert face is not None and face.landmarks is not None, face  # a finite confidence comes from heatmaps
+    return face.landmarks
+
+
+def results_of(
+    faces: Sequence[Face | None],
+    boxes: F64,  # [N, 4]
+    windows: F64,  # [N, 4]
+    reasons: Sequence[str],  # why a box is invalid
+    *,
+    inside: F64,  # [N] fraction of each window inside the frame
+    cut: Cut,
+    color: str,
+    min_confidence: float,
+) -> list[FaceResult]:
+    """One FaceResult a box; pictures in the order of `color`."""
+    results: list[FaceResult] = []
+    for i, face in enumerate(faces):
+        if face is None:
+            results.append(_invalid(boxes[i], reasons[i]))
+            continue
+        side = float(windows[i, 2] - windows[i, 0])
+        status, reason = _status(face, side, float(inside[i]), min_confidence)
+        image = face.image
+        if status is FaceStatus.NOT_DEGRADED:
+            crops = cut(np.array([i]), windows[i : i + 1], face.route.hr_size)
+            image = (crops[0] + 0.5).astype(np.uint8)
+        assert image is not None, i  # results come from passes with pictures
+        results.append(
+            FaceResult(
+                image=image if color == "rgb" else np.ascontiguousarray(image[..., ::-1]),
+                landmarks=face.landmarks,
+                scores=face.scores,
+                spread=face.spread,
+                box_xyxy_px=boxes[i].copy(),
+                window=windows[i].copy(),
+                crop_to_frame=window_affine(windows[i : i + 1], size=image.shape[0])[0].copy(),
+                status=status,
+                reason=reason,
+                model=face.route.backend.spec.name,
+                confidence=face.confidence,
+            )
+        )
+    return results
+
+
+def _status(face: Face, side: float, inside: float, min_confidence: float) -> tuple[FaceStatus, str]:
+    if face.scores is not None and not face.confidence >= min_confidence:  # NaN scores are no confidence either
+        return FaceStatus.LOW_CONFIDENCE, f"mean heatmap peak {face.confidence:.2f} is below {min_confidence:.2f}"
+    if side < TOO_SMALL_PX:
+        return FaceStatus.TOO_SMALL, f"the window has {side:.1f} px a side, below {TOO_SMALL_PX:g} px details are guesses"
+    if side >= face.route.hr_size:
+        return FaceStatus.NOT_DEGRADED, f"the frame has {side:.0f} px where our output has {face.route.hr_size} px"
+    if inside < INSIDE_ENOUGH:
+        return FaceStatus.PARTLY_OUTSIDE, f"{100 * (1 - inside):.0f} % of the window lies outside the frame"
+    return FaceStatus.OK, ""
+
+
+def _invalid(
+    box: F64,  # [4]
+    reason: str,
+) -> FaceResult:
+    return FaceResult(
+        image=None,
+        landmarks=None,
+        scores=None,
+        spread=None,
+        box_xyxy_px=box.copy(),
+        window=np.full(4, np.nan),
+        crop_to_frame=np.full((2, 3), np.nan),
+        status=FaceStatus.INVALID_BOX,
+        reason=reason,
+        model=None,
+        confidence=float("nan"),
+    )
+
+
+def inside_of(
+    windows: F64,  # [N, 4], NaN rows allowed
+    frame_hw: tuple[int, int],
+) -> F64:
+    """Fraction of each window inside the frame, float64 [N]; NaN where the window is NaN."""
+    inside = np.full(len(windows), np.nan)
+    valid = np.isfinite(windows).all(axis=1)
+    inside[valid] = inside_fraction(windows[valid], frame_hw)
+    return inside
