@@ -10,6 +10,8 @@ from pathlib import Path, PurePosixPath
 import pytest
 import tomllib
 
+import sdk
+
 ROOT = Path(__file__).resolve().parents[1]
 TOP_LEVEL = {"sdk", "export", "benchmarks"}
 MAX_MODELS_MB = 10.0  # shipped weights, all together
@@ -41,7 +43,7 @@ def members(wheel):
 
 
 def test_is_pure_python_of_this_version(wheel):
-    assert wheel.name == f"facetrt-{PROJECT['project']['version']}-py3-none-any.whl"
+    assert wheel.name == f"facetrt-{sdk.__version__}-py3-none-any.whl"
 
 
 def test_holds_three_names_and_no_more(members):
