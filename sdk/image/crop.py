@@ -153,9 +153,8 @@ def crop(
 
 def _checked_windows(frame: npt.NDArray[np.uint8], windows: Boxes, size: int) -> npt.NDArray[np.float64]:
     if frame.ndim != 3 or frame.dtype != np.uint8 or 0 in frame.shape:
-        raise InputError(
-            "a frame [H, W, C] uint8", f"{frame.dtype} of shape {frame.shape}", "convert it with sdk.image.pixels.as_rgb8"
-        )
+        got = f"{frame.dtype} of shape {frame.shape}"
+        raise InputError("a frame [H, W, C] uint8", got, "convert it with sdk.image.pixels.as_rgb8")
     if size < 1:
         raise InputError("a crop of at least 1 pixel", f"size={size}", "pass the network's lr_size")
     boxes = checked_boxes(windows)

@@ -9,9 +9,10 @@ map of nothing but NaN gives index 0 and score NaN, +-Inf are ordinary values. H
 
     argmax     not at all
     quarter    0.25 cell towards the larger neighbour, by axis (mmpose); the peak must be 1 cell off the border
-    centroid   intensity-weighted mean over (2r + 1)^2 cells; values <= 1e-6 count as 2.2e-16, outside the map too (JASRNet)
-    dark       Newton step on the logarithm of the blurred map (Zhang et al. 2020, mmpose's derivatives); the peak must be 2
-               cells off the border; dropped if longer than 2 cells or the determinant is 0
+    centroid   intensity-weighted mean over (2r + 1)^2 cells; values <= 1e-6 count as 2.2e-16, also those outside the
+               map (JASRNet)
+    dark       Newton step on the logarithm of the blurred map (Zhang et al. 2020, mmpose's derivatives); the peak must
+               be 2 cells off the border; dropped if longer than 2 cells or the determinant is 0
 
 Outside the map is zero. A window that holds NaN or Inf is not refined.
 """
@@ -102,7 +103,8 @@ def decode(
     maps = maps.reshape(N * K, H * W)
     index, scores = _peaks(maps)
     peak = np.stack([index % W, index // W], axis=1)  # [M, 2] x, y
-    reach = max(SPREAD_RADIUS, radius if mode == "centroid" else 0, DERIVATIVE_REACH + blur // 2 if mode == "dark" else 0)
+    needed = {"centroid": radius, "dark": DERIVATIVE_REACH + blur // 2}.get(mode, 0)
+    reach = max(SPREAD_RADIUS, needed)
     window = _windows(maps, peak, (H, W), reach)  # [M, 2 reach + 1, 2 reach + 1]
     points = peak + _refine(window, mode, radius, blur) * _allowed(peak, (H, W), mode)
     spread = _centroid(_middle(window, SPREAD_RADIUS))[1]
@@ -176,8 +178,8 @@ def _centroid(
     window: Float32,  # [M, S, S]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Mean offset [M, 2] and standard deviation by axis [M] of the values as weights; zeros if one is not finite."""
-    M, S, _ = window.shape
-    flat = window.reshape(M, S * S)
+    S = window.shape[1]
+    flat = window.reshape(len(window), S * S)
     finite = np.isfinite(flat).all(axis=1)
     weights = np.where(finite[:, None] & (flat > FLOOR_VALUE), flat, np.float32(TINY))  # [M, S * S]
     offset = np.arange(S) - S // 2
@@ -203,12 +205,11 @@ def _newton(
     blur: int,
 ) -> npt.NDArray[np.float64]:  # [M, 2]
     """Newton step to the maximum of the log of the blurred window; 0 where it is useless."""
-    M = len(window)
     finite = np.isfinite(window).all(axis=(1, 2))
     window = np.where(finite[:, None, None], window, np.float32(0.0))
     line = _blur_matrix(blur)
-    blurred = window.reshape(M, -1) @ np.kron(line, line).T.astype(np.float32)  # [M, 25]
-    log = np.log(np.maximum(blurred.astype(np.float64), LOG_FLOOR)).reshape(M, 5, 5)
+    blurred = window.reshape(-1, window[0:1].size) @ np.kron(line, line).T.astype(np.float32)  # [M, 25]
+    log = np.log(np.maximum(blurred.astype(np.float64), LOG_FLOOR)).reshape(-1, 5, 5)
     middle = log[:, 2, 2]
     dx, dy = 0.5 * (log[:, 2, 3] - log[:, 2, 1]), 0.5 * (log[:, 3, 2] - log[:, 1, 2])
     dxx = 0.25 * (log[:, 2, 4] - 2.0 * middle + log[:, 2, 0])

@@ -15,9 +15,7 @@ COLOURS = ("rgb", "bgr")
 Float32 = npt.NDArray[np.float32]
 
 # BT.601, limited range, on R, G, B in 0..255: Y in 16..235, Cb and Cr in 16..240.
-YCBCR_FROM_RGB = (
-    np.array([[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]]) / 255.0
-)
+YCBCR_FROM_RGB = np.array([[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]]) / 255.0
 YCBCR_OFFSET = np.array([16.0, 128.0, 128.0])
 RGB_FROM_YCBCR = np.linalg.inv(YCBCR_FROM_RGB)
 
@@ -62,7 +60,7 @@ def _as_uint8(image: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
     low, high = float(values.min()), float(values.max())  # NaN if any is NaN
     if not (low >= 0.0 and high <= 1.0):
         got = f"values from {low:g} to {high:g}"
-        raise InputError("a float picture in [0, 1] without NaN or Inf", got, "divide by its white level, or pass uint8")
+        raise InputError("a float picture in [0, 1] without NaN or Inf", got, "divide by its white level")
     return (values * 255.0 + 0.5).astype(np.uint8)
 
 

@@ -1,7 +1,7 @@
-"""The 68-point scheme of 300-W: indices, mirror permutation. Counted from 0; coordinates (x, y), pixel centres at integers.
+"""The 68-point scheme of 300-W: indices, mirror permutation.
 
-0-16 jaw, 17-21 and 22-26 brows, 27-30 nose bridge, 31-35 nostrils, 36-41 and 42-47 eyes, 48-59 outer lip, 60-67 inner lip.
-Subject's right is the picture's left.
+Counted from 0; coordinates (x, y), pixel centres at integers. 0-16 jaw, 17-21 and 22-26 brows, 27-30 nose bridge,
+31-35 nostrils, 36-41 and 42-47 eyes, 48-59 outer lip, 60-67 inner lip. Subject's right is the picture's left.
 """
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy.typing as npt
 COUNT = 68
 OUTER_EYES = (36, 45)  # the normaliser of NME
 
+CHIN = 8  # lowest point of the jaw
 JAW = tuple(range(0, 17))
 BROWS = tuple(range(17, 27))
 NOSE = tuple(range(27, 36))

@@ -1,7 +1,7 @@
 """Separable resampling: the one definition of "resize" that training, calibration, runtime and kernels share.
 
 Bicubic with a = -0.5, widened when shrinking (antialiased): the family of Pillow's BICUBIC and MATLAB's imresize.
-OpenCV and PyTorch default to a = -0.75, OpenCV without antialiasing; that moves a bicubic x8 baseline by more than 1 dB.
+OpenCV and PyTorch default to a = -0.75, OpenCV without antialiasing; that moves a bicubic x8 baseline by over 1 dB.
 
 Coordinates: an axis of n pixels spans [0, n] in edge coordinates; the centre of pixel i is i + 0.5.
 """
