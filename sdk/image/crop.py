@@ -175,13 +175,14 @@ def _crop_one(
     step = (box[2:] - box[:2]) / size
     centre = box[:2, None] + (np.arange(size) + 0.5) * step[:, None]  # [2, size]
     first, weights = tap_weights(centre, np.maximum(step, 1.0))  # [2, size], [2, size, taps]
-    index = np.clip(first[:, :, None] + np.arange(weights.shape[2]), 0, (limit - 1)[:, None, None])  # replicated edge
+    reach = np.arange(int(weights.shape[2]))
+    index = np.clip(first[:, :, None] + reach, 0, (limit - 1)[:, None, None])  # [2, size, taps], replicated edge
     low, high = index.min(axis=(1, 2)), index.max(axis=(1, 2)) + 1
-    across, down = (_dense(index[axis] - low[axis], weights[axis], high[axis] - low[axis]) for axis in (0, 1))
+    across, down = (_dense(index[axis] - low[axis], weights[axis], int(high[axis] - low[axis])) for axis in (0, 1))
     region = frame[low[1] : high[1], low[0] : high[0]].astype(np.float32)  # [R, Q, C]
     rows, columns, channels = region.shape
-    work = (down @ region.reshape(rows, columns * channels)).reshape(size, columns, channels)
-    work = across @ work.transpose(1, 0, 2).reshape(columns, size * channels)  # [size (x), size (y) * C]
+    work = np.matmul(down, region.reshape(rows, columns * channels)).reshape(size, columns, channels)
+    work = np.matmul(across, work.transpose(1, 0, 2).reshape(columns, size * channels))  # [size (x), size (y) * C]
     return work.reshape(size, size, channels).transpose(1, 0, 2)
 
 
@@ -228,7 +229,8 @@ def crop_affine(
     around = maps[:, :, 2] + maps[:, :, :2].sum(axis=2) * (size - 1) / 2.0 + 0.5  # [N, 2] centre of the crop
     reach = (scale * size / 2.0)[:, None]
     _checked_windows(frame, np.concatenate([around - reach, around + reach], axis=1), size)
-    grid = np.stack(np.meshgrid(np.arange(size), np.arange(size)), axis=-1).reshape(1, -1, 2)  # [1, size * size, 2]
+    line = np.arange(size, dtype=np.float64)
+    grid = np.stack(np.meshgrid(line, line), axis=-1).reshape(1, -1, 2)  # [1, size * size, 2]
     crops = np.empty((len(maps), size, size, frame.shape[2]), dtype=np.float32)
     for face, sample in enumerate(apply_affine(grid, maps)):  # [size * size, 2] centre coordinates
         crops[face] = _sample(frame, sample.T + 0.5, max(1.0, scale[face])).reshape(size, size, -1)
@@ -242,7 +244,7 @@ def _sample(
 ) -> npt.NDArray[np.float32]:  # [P, C]
     first, weights = tap_weights(centre, np.full(2, widen))
     weights = weights.astype(np.float32)
-    reach = np.arange(weights.shape[2])
+    reach = np.arange(int(weights.shape[2]))
     columns = np.clip(first[0][:, None] + reach, 0, frame.shape[1] - 1)  # [P, taps]
     total = np.zeros((centre.shape[1], frame.shape[2]), dtype=np.float32)
     for tap in range(weights.shape[2]):  # one row of taps at a time: the memory stays at P * taps * C

@@ -99,7 +99,7 @@ def decode(
         got = f"mode={mode!r}, radius={radius}, blur={blur}"
         raise InputError(f"a mode of {DECODE_MODES}, radius >= 1, odd blur", got, "correct the decoder's options")
     N, K, H, W = heatmaps.shape  # faces, landmarks, rows, columns
-    maps = heatmaps if heatmaps.dtype in (np.float32, np.int8) else heatmaps.astype(np.float32)
+    maps = heatmaps if heatmaps.dtype == np.float32 or heatmaps.dtype == np.int8 else heatmaps.astype(np.float32)
     maps = maps.reshape(N * K, H * W)
     index, scores = _peaks(maps)
     peak = np.stack([index % W, index // W], axis=1)  # [M, 2] x, y
@@ -157,7 +157,7 @@ def _allowed(peak: npt.NDArray[np.intp], size_hw: tuple[int, int], mode: str) ->
     """[M, 1]: is the peak far enough from the border for the mode's refinement?"""
     margin = {"argmax": 0, "quarter": QUARTER_MARGIN, "centroid": 0, "dark": DARK_MARGIN}[mode]
     last = np.array([size_hw[1] - 1, size_hw[0] - 1]) - margin
-    return ((peak >= margin) & (peak <= last)).all(axis=1, keepdims=True)
+    return np.all((peak >= margin) & (peak <= last), axis=1, keepdims=True)
 
 
 def _refine(window: Float32, mode: str, radius: int, blur: int) -> npt.NDArray[np.floating]:
@@ -170,20 +170,25 @@ def _refine(window: Float32, mode: str, radius: int, blur: int) -> npt.NDArray[n
         cross = _middle(window, 1)
         difference = np.stack([cross[:, 1, 2] - cross[:, 1, 0], cross[:, 2, 1] - cross[:, 0, 1]], axis=1)
         step = 0.25 * np.sign(difference)
-        return np.where(np.isfinite(cross).all(axis=(1, 2))[:, None], step, 0.0)
+        return np.where(_all_finite(cross)[:, None], step, 0.0)
     return _newton(_middle(window, DERIVATIVE_REACH + blur // 2), blur)
+
+
+def _all_finite(window: Float32) -> npt.NDArray[np.bool_]:
+    """[M, S, S] -> [M]"""
+    return np.all(np.isfinite(window).reshape(len(window), -1), axis=1)
 
 
 def _centroid(
     window: Float32,  # [M, S, S]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Mean offset [M, 2] and standard deviation by axis [M] of the values as weights; zeros if one is not finite."""
-    S = window.shape[1]
+    S = int(window.shape[1])
     flat = window.reshape(len(window), S * S)
-    finite = np.isfinite(flat).all(axis=1)
+    finite = _all_finite(window)
     weights = np.where(finite[:, None] & (flat > FLOOR_VALUE), flat, np.float32(TINY))  # [M, S * S]
     offset = np.arange(S) - S // 2
-    y, x = (axis.ravel() for axis in np.meshgrid(offset, offset, indexing="ij"))
+    x, y = np.tile(offset, S), np.repeat(offset, S)
     moments = weights @ np.stack([np.ones(S * S), x, y, x * x + y * y], axis=1).astype(np.float32)  # [M, 4]
     mean = (moments[:, 1:] / moments[:, :1]).astype(np.float64)  # x, y, x^2 + y^2
     variance = (mean[:, 2] - mean[:, 0] ** 2 - mean[:, 1] ** 2) / 2.0
@@ -205,7 +210,7 @@ def _newton(
     blur: int,
 ) -> npt.NDArray[np.float64]:  # [M, 2]
     """Newton step to the maximum of the log of the blurred window; 0 where it is useless."""
-    finite = np.isfinite(window).all(axis=(1, 2))
+    finite = _all_finite(window)
     window = np.where(finite[:, None, None], window, np.float32(0.0))
     line = _blur_matrix(blur)
     blurred = window.reshape(-1, window[0:1].size) @ np.kron(line, line).T.astype(np.float32)  # [M, 25]

@@ -1,10 +1,10 @@
 """PSNR, SSIM, landmark errors: one function per definition, one preset per paper.
 
-Pictures are RGB uint8, or floats in 0..255; nothing here converts BGR. Tables of two papers compare only when their
-protocols do: luminance or RGB, rounded or not, which border, which box.
+Pictures are RGB uint8, or floats in 0..255. Tables of two papers compare only when their protocols do.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,14 +13,13 @@ from sdk.errors import InputError
 from sdk.image.pixels import rgb_to_y
 from sdk.image.points68 import COUNT, OUTER_EYES
 
-PEAK = 255.0
+PEAK = 255.0  # grey levels
 SSIM_TAPS = 11
 SSIM_SIGMA = 1.5  # pixels
 SSIM_K1, SSIM_K2 = 0.01, 0.03  # Wang et al. 2004
 MODES = ("rgb", "y")
 NORMALISERS = ("outer_eye", "sqrt_box", "sqrt_landmark_box")
-
-Picture = npt.NDArray[np.generic]  # [H, W, 3] RGB, or [H, W] one channel taken as it is
+Picture = npt.NDArray[Any]  # [H, W, 3] RGB, or [H, W] one channel taken as it is
 Float64 = npt.NDArray[np.float64]
 Box = tuple[int, int, int, int]  # x0, y0, x1, y1: pixels x0 <= x < x1
 
@@ -39,8 +38,7 @@ class Protocol:
 
 
 PROTOCOLS = {
-    # Reproduces the table's bicubic line on the 50 published Helen pairs: 23.69 dB / 0.6592.
-    "fsrnet": Protocol("y", "FSRNet Table 2: Y, 8 bit, whole picture"),
+    "fsrnet": Protocol("y", "FSRNet Table 2, whose bicubic line it reproduces: Y, 8 bit, whole picture"),
     "jasrnet": Protocol(
         "y", "JASRNet's code: Y not rounded, box of the landmarks", rounded=False, face_box=True, box_margin_px=8
     ),
@@ -77,7 +75,8 @@ def psnr(
         InputError: shapes that differ or are not [H, W, 3] or [H, W], nothing left to compare, unknown mode.
     """
     planes = _planes(a, b, mode, box, border, rounded)
-    mean_square = float(np.mean((planes[0] - planes[1]) ** 2))
+    difference: Float64 = planes[0] - planes[1]
+    mean_square = float(difference.ravel() @ difference.ravel()) / difference.size
     return float("inf") if mean_square == 0.0 else float(10.0 * np.log10(PEAK**2 / mean_square))
 
 
@@ -109,7 +108,8 @@ def ssim(
     both = mean_x * mean_y
     mean_squares = mean_x * mean_x + mean_y * mean_y
     structure = (2.0 * (product - both) + c2) / (squares - mean_squares + c2)
-    return float(np.mean((2.0 * both + c1) / (mean_squares + c1) * structure))
+    values: Float64 = (2.0 * both + c1) / (mean_squares + c1) * structure
+    return float(values.mean())
 
 
 def _gaussian_valid(maps: Float64) -> Float64:
@@ -119,8 +119,8 @@ def _gaussian_valid(maps: Float64) -> Float64:
     taps /= taps.sum()
     for axis in (-1, -2):
         n = maps.shape[axis] - SSIM_TAPS + 1
-        pieces = [maps[..., k : k + n] if axis == -1 else maps[..., k : k + n, :] for k in range(SSIM_TAPS)]
         half = SSIM_TAPS // 2
+        pieces = [maps[..., k : k + n] if axis == -1 else maps[..., k : k + n, :] for k in range(SSIM_TAPS)]
         total = taps[half] * pieces[half]
         for k in range(half):  # the kernel is symmetric: one product for two taps
             pair = pieces[k] + pieces[-1 - k]
@@ -184,7 +184,7 @@ def score_pair(
     """
     if protocol.border_is_scale and scale is None:
         raise InputError("the scale factor for this protocol", "scale=None", "pass scale=2, 3, 4 or 8")
-    border = scale if protocol.border_is_scale and scale is not None else 0
+    border = int(scale or 0) if protocol.border_is_scale else 0
     H, W = hr.shape[:2]  # rows, columns
     box: Box | None = None
     if protocol.face_box:
@@ -207,8 +207,8 @@ def _to_8bit(picture: Picture) -> Picture:
 def cumulative_psnr(a: Picture, b: Picture) -> Float64:
     """SRINC Eq. 4 for delta = 1..255, float64 [255]: a sum of logarithms of which only differences mean anything.
 
-    Entry d - 1 is 10 * sum over n = 1..d of log10(values * 255^2 / (n^2 * how many values differ by n)); an n that
-    never occurs is skipped. Both pictures uint8 of one shape. Raises InputError.
+    Entry d - 1 is 10 * sum over n = 1..d of log10(values * 255^2 / (n^2 * how many values differ by n)), without the
+    n that never occur. Raises InputError unless both are uint8 of one shape.
     """
     if a.shape != b.shape or a.dtype != np.uint8 or b.dtype != np.uint8 or a.size == 0:
         got = f"{a.dtype} {a.shape} and {b.dtype} {b.shape}"
@@ -261,7 +261,7 @@ def auc(
     errors: npt.NDArray[np.floating],  # [N] fractions
     threshold: float,
 ) -> float:
-    """Area under the cumulative error curve up to the threshold, over the threshold: mean(max(0, 1 - e / T)), 0..1.
+    """Area under the cumulative error curve up to the threshold, over the threshold: mean(max(0, 1 - e / T)).
 
     An error that is NaN counts as a failure. Raises InputError without errors or for a threshold of 0 or less.
     """

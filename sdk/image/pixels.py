@@ -4,6 +4,8 @@ calibration and runtime call the same functions. Reference of kernels/image_tail
 Grey levels are 0..255 in float32 as in uint8; rounding is half up everywhere.
 """
 
+from typing import TypeVar
+
 import numpy as np
 import numpy.typing as npt
 
@@ -12,6 +14,7 @@ from sdk.image.resample import resize
 from sdk.spec import ModelSpec
 
 COLOURS = ("rgb", "bgr")
+Scalar = TypeVar("Scalar", bound=np.generic)
 Float32 = npt.NDArray[np.float32]
 
 # BT.601, limited range, on R, G, B in 0..255: Y in 16..235, Cb and Cr in 16..240.
@@ -75,7 +78,7 @@ def ycbcr_to_rgb(
     ycbcr: npt.NDArray[np.generic],  # [..., 3] as rgb_to_ycbcr gives
 ) -> Float32:
     """Inverse of rgb_to_ycbcr: float32 [..., 3], about 0..255, not rounded or clipped."""
-    return (ycbcr.astype(np.float32) - YCBCR_OFFSET.astype(np.float32)) @ RGB_FROM_YCBCR.T.astype(np.float32)
+    return np.matmul(ycbcr.astype(np.float32) - YCBCR_OFFSET.astype(np.float32), RGB_FROM_YCBCR.T.astype(np.float32))
 
 
 def rgb_to_y(
@@ -103,7 +106,7 @@ def to_network(
     rows, columns = crops.shape[1:3]
     work = crops
     if spec.input_upscaled:
-        work = resize(work, (rows * spec.scale, columns * spec.scale)).astype(np.float32, copy=False)
+        work = resize(work, (rows * spec.scale, columns * spec.scale))
     work = _network_colours(work, spec)
     low, high = spec.value_range
     gain = (high - low) / 255.0 / np.asarray(spec.std)  # [C] or [1]
@@ -167,9 +170,9 @@ def _to_levels(values: Float32) -> npt.NDArray[np.uint8]:
 
 
 def pixel_shuffle(
-    planes: npt.NDArray[np.generic],  # [N, C * r * r, H, W]
+    planes: npt.NDArray[Scalar],  # [N, C * r * r, H, W]
     r: int,
-) -> npt.NDArray[np.generic]:  # [N, C, H * r, W * r]
+) -> npt.NDArray[Scalar]:  # [N, C, H * r, W * r]
     """Depth to space in torch's channel order (c, i, j), ONNX mode CRD. Raises InputError."""
     if planes.ndim != 4 or r < 1 or planes.shape[1] % (r * r):
         raise InputError(f"[N, C * {r} * {r}, H, W]", f"shape {planes.shape}", "check the factor")
@@ -179,9 +182,9 @@ def pixel_shuffle(
 
 
 def pixel_unshuffle(
-    planes: npt.NDArray[np.generic],  # [N, C, H * r, W * r]
+    planes: npt.NDArray[Scalar],  # [N, C, H * r, W * r]
     r: int,
-) -> npt.NDArray[np.generic]:  # [N, C * r * r, H, W]
+) -> npt.NDArray[Scalar]:  # [N, C * r * r, H, W]
     """Inverse of pixel_shuffle. Raises InputError when the sides are no multiples of r."""
     if planes.ndim != 4 or r < 1 or planes.shape[2] % r or planes.shape[3] % r:
         raise InputError(f"[N, C, H * {r}, W * {r}]", f"shape {planes.shape}", "check the factor")

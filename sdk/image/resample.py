@@ -7,7 +7,7 @@ Coordinates: an axis of n pixels spans [0, n] in edge coordinates; the centre of
 """
 
 from functools import lru_cache
-from typing import TypeVar
+from typing import TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -106,6 +106,24 @@ def rows_before_columns(in_hw: tuple[int, int], out_hw: tuple[int, int]) -> bool
     """
     rows_lost = in_hw[0] - out_hw[0]
     return rows_lost > 0 and rows_lost > 2 * (in_hw[1] - out_hw[1])
+
+
+@overload
+def resize(
+    image: npt.NDArray[np.uint8], size_hw: tuple[int, int], *, kernel: str = ..., antialias: bool = ...
+) -> npt.NDArray[np.uint8]: ...
+
+
+@overload
+def resize(
+    image: npt.NDArray[np.floating], size_hw: tuple[int, int], *, kernel: str = ..., antialias: bool = ...
+) -> npt.NDArray[np.float32]: ...
+
+
+@overload
+def resize(
+    image: npt.NDArray[np.generic], size_hw: tuple[int, int], *, kernel: str = ..., antialias: bool = ...
+) -> npt.NDArray[np.generic]: ...
 
 
 def resize(
