@@ -17,6 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
+UNFINISHED = VENV / ".unfinished"  # there while pip installs; left behind only by a kill
 CONSTRAINTS = ROOT / "constraints" / "cpu.txt"
 OLDEST_PYTHON = (3, 11)  # the pins are for 3.11 and up; the package itself runs on 3.10
 
@@ -45,9 +46,9 @@ def is_ready(job: str, key: str) -> bool:
 
 
 def create_venv() -> None:
-    """A new .venv, also in place of one that a kill or a moved folder left without a working pip."""
-    works = PYTHON.exists() and subprocess.run([PYTHON, "-m", "pip", "--version"], capture_output=True).returncode == 0
-    if works:
+    """A new .venv, also in place of one that lost its pip or whose installation was killed half-way."""
+    whole = PYTHON.exists() and not UNFINISHED.exists()
+    if whole and subprocess.run([PYTHON, "-m", "pip", "--version"], capture_output=True).returncode == 0:
         return
     shutil.rmtree(VENV, ignore_errors=True)
     if subprocess.run([sys.executable, "-m", "venv", VENV], stdin=subprocess.DEVNULL).returncode:
@@ -60,7 +61,10 @@ def create_venv() -> None:
 def pip_install(*arguments: str) -> None:
     # -qq hides warnings about the machine's own pip settings; errors still show.
     command = [PYTHON, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "-c", CONSTRAINTS, *arguments]
-    if subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL).returncode:
+    UNFINISHED.touch()
+    status = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL).returncode
+    UNFINISHED.unlink()
+    if status:
         raise SetupError(
             f"expected pip to install {' '.join(arguments)}; it failed (message above); "
             "check the network and pip's settings, then run the same make command again: it goes on from here"
