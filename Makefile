@@ -29,7 +29,7 @@ check:  ## lint, formatting, types, import arrows, numbers in the documents
 	$(READY) check
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	$(PY) -m pyright
+	$(PY) -m pyright --pythonpath $(PY)
 	$(PY) -m pytest tests/test_layering.py
 	$(PY) -m benchmarks.report --check
 
