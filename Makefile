@@ -33,6 +33,22 @@ check:  ## lint, formatting, types, import arrows, numbers in the documents
 	$(PY) -m pytest tests/test_layering.py
 	$(PY) -m benchmarks.report --check
 
+# Archives are taken from $$FACETRT_CACHE (default ~/.cache/facetrt/packs) by name; the files' order is the tables' order.
+EVALUATE = $(PY) -m training.evaluate
+OUT = --json benchmarks/results/evaluation
+eval:  ## the evaluation tables of the documents (needs the data archives)
+	$(READY) test
+	$(EVALUATE) bicubic --pack fsrnet_val_nc --split helen --protocol fsrnet --lr-files $(OUT)_10_bicubic_paper_files.json
+	$(EVALUATE) picoface_x8 --pack fsrnet_val_nc --split helen --protocol fsrnet --lr-size 16 $(OUT)_11_fsrnet_helen.json
+	$(EVALUATE) picoface_x8 --pack fsrnet_val_nc --split celeba --protocol fsrnet --lr-size 16 $(OUT)_12_fsrnet_celeba.json
+	$(EVALUATE) picoface_x8 --pack faces_clean_ccby_pd --split val --lr-size 16 --degraded $(OUT)_13_degraded.json
+	$(EVALUATE) picoface_x8 --pack faces68_helen_nc --split test --lr-size 16 $(OUT)_20_helen_16.json
+	$(EVALUATE) picoface_x4 --pack faces68_helen_nc --split test --lr-size 32 $(OUT)_21_helen_32.json
+	$(EVALUATE) picoface_x4 --pack faces68_helen_nc --split test --lr-size 64 $(OUT)_22_helen_64.json
+	$(EVALUATE) picoface_x8 --pack faces68_helen_nc --split test --lr-size 16 --jitter $(OUT)_23_helen_16_jitter.json
+	$(EVALUATE) picoface_x4 --pack faces68_ytf_weak_nc --split val --lr-size 32 $(OUT)_24_video_frames.json
+	$(PY) -m benchmarks.report --write
+
 format:  ## let ruff mend what it can
 	$(READY) check
 	$(PY) -m ruff check --fix .

@@ -1,11 +1,13 @@
 """Markdown tables from the JSON files in benchmarks/results/: one function per table."""
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 ABSENT = "–"
+NUMBER = rf"{ABSENT}|-?[0-9.]+( %)?"
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -22,10 +24,11 @@ def load(path: Path) -> dict[str, Any]:
     return content
 
 
-def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table whose first column is left-aligned and whose others are right-aligned."""
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table; columns of numbers are right-aligned."""
+    columns = [[row[i] for row in rows] for i in range(len(header))]
+    rule = ["---:" if all(re.fullmatch(NUMBER, cell) for cell in column) else "---" for column in columns]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rule, *rows))
 
 
 def number(value: float | None, decimals: int) -> str:
@@ -43,68 +46,61 @@ def made_by(files: Iterable[dict[str, Any]]) -> str:
 
 
 def not_measured(pattern: str) -> str:
-    return f"Not measured yet: no `benchmarks/results/{pattern}`."
+    return f"Not measured yet: no such file as `benchmarks/results/{pattern}`."
 
 
-def _evaluations(results: Path) -> list[dict[str, Any]]:
-    return [load(path) for path in sorted(results.glob("evaluation*.json"))]
+def _evaluations(results: Path, *, column: str) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    """(file, its rows that have a number in `column`) of every evaluation that has such rows, in file order."""
+    files = [load(path) for path in sorted(results.glob("evaluation*.json"))]
+    chosen = [(file, [row for row in file["results"] if row.get(column) is not None]) for file in files]
+    return [(file, rows) for file, rows in chosen if rows]
+
+
+SUBJECT = ("model", "archive, split", "input", "faces")
+
+
+def _subject(row: dict[str, Any]) -> list[str]:
+    """The cells below SUBJECT: what was evaluated, and on what."""
+    conditions = {"lr_files": "the archive's own files", "degraded": "blur, noise, JPEG", "jitter": "window moved"}
+    fed = [f"{row['lr_size']} px", *(words for key, words in conditions.items() if row.get(key))]
+    return [f"`{row['model']}`", f"{row['pack']}, {row.get('split') or 'all'}", ", ".join(fed), str(row["n"])]
 
 
 def evaluation(results: Path) -> str:
     """PSNR and SSIM beside bicubic, one row per model and file of `training.evaluate --json`."""
-    files = _evaluations(results)
-    if not files:
+    chosen = _evaluations(results, column="psnr")
+    if not chosen:
         return not_measured("evaluation*.json")
-    header = [
-        "model",
-        "archive, split",
-        "LR px",
-        "faces",
-        "PSNR dB",
-        "SSIM",
-        "bicubic PSNR dB",
-        "bicubic SSIM",
-        "protocol",
-    ]
+    header = [*SUBJECT, "PSNR dB", "SSIM", "bicubic PSNR dB", "bicubic SSIM", "protocol"]
     rows = [
         [
-            f"`{row['model']}`",
-            f"{row['pack']}, {row['split']}",
-            str(row["lr_size"]),
-            str(row["n"]),
+            *_subject(row),
             number(row["psnr"], 2),
             number(row["ssim"], 4),
             number(row["bicubic_psnr"], 2),
             number(row["bicubic_ssim"], 4),
-            str(file.get("protocol", ABSENT)),
+            str(row.get("protocol") or file.get("protocol") or ABSENT),
         ]
-        for file in files
-        for row in file["results"]
+        for file, file_rows in chosen
+        for row in file_rows
     ]
-    return markdown(header, rows) + "\n" + made_by(files)
+    return (
+        markdown(["model", "archive, split", "input", "faces", *numbers], rows) + "\n" + made_by(f for f, _ in chosen)
+    )
 
 
 def landmarks(results: Path) -> str:
-    """NME, AUC and failures of every evaluation that had true landmarks and a model that gives some."""
-    files = [f for f in _evaluations(results) if any(row.get("nme") is not None for row in f["results"])]
-    if not files:
-        return not_measured("evaluation*.json with landmarks")
-    header = ["model", "archive, split", "LR px", "faces", "NME", "AUC", "failures"]
+    """NME (percent in the files), AUC and failures (fractions) of every evaluation with true landmarks."""
+    chosen = _evaluations(results, column="nme")
+    if not chosen:
+        return not_measured("evaluation*.json")
     rows = [
-        [
-            f"`{row['model']}`",
-            f"{row['pack']}, {row['split']}",
-            str(row["lr_size"]),
-            str(row["n"]),
-            percent(row["nme"], 2),
-            number(row.get("auc"), 3),
-            percent(row.get("failure_rate"), 1),
-        ]
-        for file in files
-        for row in file["results"]
-        if row.get("nme") is not None
+        [*_subject(row), number(row["nme"], 2), number(row.get("auc"), 3), percent(row.get("failure_rate"), 1)]
+        for _, file_rows in chosen
+        for row in file_rows
     ]
-    return markdown(header, rows) + "\n" + made_by(files)
+    header = [*SUBJECT, "NME %", "AUC", "failures"]
+    return markdown(header, rows) + "\n" + made_by(f for f, _ in chosen)
 
 
 def latency(results: Path) -> str:

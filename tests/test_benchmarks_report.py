@@ -16,7 +16,7 @@ ROW = {
     "n": 50,
     "psnr": 25.876,
     "ssim": 0.75512,
-    "nme": 0.0412,
+    "nme": 4.12,
     "auc": 0.5,
     "failure_rate": 0.02,
     "bicubic_psnr": 23.65,
@@ -49,7 +49,7 @@ def test_write_replaces_the_block_alone_and_settles(project):
     assert text.startswith("before\n<!-- numbers:evaluation -->\n| model |") and text.endswith(
         "<!-- /numbers -->\nafter\n"
     )
-    assert "| `picoface_x8` | faces, val | 16 | 50 | 25.88 | 0.7551 | 23.65 | 0.6630 | fsrnet |" in text
+    assert "| `picoface_x8` | faces, val | 16 px | 50 | 25.88 | 0.7551 | 23.65 | 0.6630 | fsrnet |" in text
     assert COMMAND in text and "old" not in text
     assert report.update(write=False, root=root, results=results) == []
     assert sorted(path.name for path in root.iterdir()) == ["README.md", "results"]
@@ -60,7 +60,7 @@ def test_landmark_rows_need_an_nme(project):
     content = {"command": "other", "protocol": "fsrnet", "results": [{**ROW, "model": "bicubic", "nme": None}]}
     (results / "evaluation_bicubic.json").write_text(json.dumps(content))
     table = report.GENERATORS["landmarks"](results)
-    assert "| `picoface_x8` | faces, val | 16 | 50 | 4.12 % | 0.500 | 2.0 % |" in table
+    assert "| `picoface_x8` | faces, val | 16 px | 50 | 4.12 | 0.500 | 2.0 % |" in table
     assert "bicubic" not in table and "other" not in table
 
 
