@@ -84,9 +84,7 @@ def evaluation(results: Path) -> str:
         for file, file_rows in chosen
         for row in file_rows
     ]
-    return (
-        markdown(["model", "archive, split", "input", "faces", *numbers], rows) + "\n" + made_by(f for f, _ in chosen)
-    )
+    return markdown(header, rows) + "\n" + made_by(f for f, _ in chosen)
 
 
 def landmarks(results: Path) -> str:
