@@ -1,0 +1,58 @@
+"""Checkpoints: one file that explains itself and resumes a run exactly. Read with weights_only=True alone."""
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from sdk.errors import ModelError
+from training.models import MODELS
+
+FORMAT = "facetrt-checkpoint-1"
+
+
+def save(path: Path, payload: dict[str, Any]) -> None:
+    """Write then rename, so that a kill leaves the old file or the new one. Adds the format mark."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(path.suffix + ".part")
+    torch.save({"format": FORMAT, **payload}, temporary)
+    with temporary.open("rb") as handle:
+        os.fsync(handle.fileno())
+    temporary.replace(path)
+
+
+def load(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint of ours.
+
+    Raises:
+        ModelError: no such file, not a checkpoint, or not one of ours.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ModelError("a checkpoint file", f"{path}, which does not exist", "train one: python -m training.train")
+    try:
+        payload = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(
+            "a FaceTRT checkpoint", f"{path}, which torch cannot read safely ({reason})", "use a file of training.train"
+        ) from error
+    if not isinstance(payload, dict) or payload.get("format") != FORMAT:
+        mark = payload.get("format") if isinstance(payload, dict) else type(payload).__name__
+        raise ModelError(f"a checkpoint of format {FORMAT!r}", f"{mark!r} in {path}", "use a file of training.train")
+    return payload
+
+
+def build(payload: dict[str, Any], *, weights: str = "weights") -> nn.Module:
+    """The network of a checkpoint with its averaged weights, in eval mode."""
+    model_type = MODELS.get(payload["model"])
+    if model_type is None:
+        raise ModelError(f"a network of {sorted(MODELS)}", repr(payload["model"]), "update FaceTRT")
+    config = payload["config"]
+    config = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
+    model = model_type(model_type.config_type(**config))
+    model.load_state_dict(payload[weights])
+    return model.eval()

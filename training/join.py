@@ -1,0 +1,61 @@
+"""One network from two runs.
+
+    python -m training.join --sr A/last.pt --landmarks B/last.pt --name picoface_x8 -o picoface_x8.pt
+
+The branches of PicoFace share no weights, so each keeps the licence of its own data, and the file says which is which.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from sdk.errors import ModelError
+from training import checkpoint
+from training.models.picoface import PicoFace
+
+LICENCES = {
+    "sr": "super-resolution branch: Apache-2.0, trained on CC BY 4.0 and public-domain faces only",
+    "landmarks": "landmark branch: research use only, trained also on HELEN/300-W and YouTube Faces frames",
+}
+SUMMARY_FIELDS = ("name", "packs", "batch", "lr", "lr_sizes")
+
+
+def summary(saved: dict[str, Any]) -> dict[str, Any]:
+    """What a model card tells of a run."""
+    recipe = {key: saved["recipe"][key] for key in SUMMARY_FIELDS}
+    return {**recipe, "steps": saved["step"], "minutes": round(saved["seconds"] / 60.0, 1), "seed": saved["seed"]}
+
+
+def join(sr: dict[str, Any], landmarks: dict[str, Any], name: str) -> dict[str, Any]:
+    """A checkpoint with the averaged weights of both branches. Raises ModelError when the sizes differ."""
+    if sr["config"] != landmarks["config"]:
+        raise ModelError(
+            "two runs of one configuration", f"{sr['config']} and {landmarks['config']}", "pick runs of one variant"
+        )
+    weights = {key: value for key, value in sr["weights"].items() if key.startswith("sr.")}
+    weights |= {key: value for key, value in landmarks["weights"].items() if key.startswith("landmarks.")}
+    joined = {
+        "model": sr["model"],
+        "config": sr["config"],
+        "weights": weights,
+        "runs": [summary(sr), summary(landmarks)],
+    }
+    model = checkpoint.build(joined)
+    assert isinstance(model, PicoFace), type(model)
+    joined["spec"] = model.spec(name, licence="; ".join(LICENCES.values())).to_json()
+    return joined
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m training.join", description=__doc__)
+    parser.add_argument("--sr", type=Path, required=True, help="checkpoint that gives the super-resolution branch")
+    parser.add_argument("--landmarks", type=Path, required=True, help="checkpoint that gives the landmark branch")
+    parser.add_argument("--name", required=True, help="name of the joined network, e.g. picoface_x8")
+    parser.add_argument("-o", "--out", type=Path, required=True)
+    args = parser.parse_args(arguments)
+    checkpoint.save(args.out, join(checkpoint.load(args.sr), checkpoint.load(args.landmarks), args.name))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,55 @@
+"""Recipes of PicoFace. No paper stands behind these numbers: all are our choice, reasons beside them."""
+
+from dataclasses import dataclass
+
+from training.models.picoface import PICOFACE_X4, PICOFACE_X8, PicoFaceConfig
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One run of the trainer: one branch of one network on one set of archives."""
+
+    name: str
+    config: PicoFaceConfig
+    part: str  # "sr" | "landmarks": the branch that learns
+    packs: tuple[str, ...]  # archives, by stem
+    steps: int
+    batch: int = 32
+    lr: float = 1.0e-3  # Adam; 1.5e-3 spikes now and then with the log loss
+    betas: tuple[float, float] = (0.9, 0.99)  # short second moment: few steps
+    warmup_steps: int = 200
+    decay_share: float = 0.4  # last part of the run, cosine to 0; constant before, so a run can be lengthened
+    clip_norm: float = 1.0
+    ema: float = 0.999
+    hr_size: int = 128  # pixels of the truth
+    lr_sizes: tuple[int, ...] = (16,)  # input sizes drawn in turn
+    luma_share: float = 0.6  # the tables of the papers measure Y; colour must not drift
+    degraded_share: float = 0.25  # of the batch; more costs clean PSNR, less leaves blur in camera pictures
+    smallest_window: float = 0.7  # of the picture's side: about the crops of HELEN and CelebA
+    rotation_rad: float = 0.25
+    log_scale: float = 0.10
+    shift: float = 0.06  # of the crop's side
+    shear: float = 0.05
+    weak_weight: float = 0.3  # of program-made points against hand-made ones
+    sigma_cells: float = 1.5
+    radius: int = 4  # of the centroid decoder, as in the SDK
+    map_weight: float = 60.0  # the maps must place the peak: the points alone are content with a flat map
+    point_weight: float = 30.0
+
+
+FREE = ("faces_clean_ccby_pd",)
+LANDMARKS = ("faces68_helen_nc", "faces68_ytf_weak_nc", "faces_clean_ccby_pd")
+
+RECIPES = {
+    "picoface_x8_sr": Recipe("picoface_x8_sr", PICOFACE_X8, "sr", FREE, steps=24000),
+    "picoface_x4_sr": Recipe("picoface_x4_sr", PICOFACE_X4, "sr", FREE, steps=9000, batch=24, lr_sizes=(32,)),
+    "picoface_x8_landmarks": Recipe("picoface_x8_landmarks", PICOFACE_X8, "landmarks", LANDMARKS, steps=20000),
+    "picoface_x4_landmarks": Recipe(
+        "picoface_x4_landmarks", PICOFACE_X4, "landmarks", LANDMARKS, steps=14000, lr_sizes=(64, 32)
+    ),
+}
+
+NETWORKS = {  # a whole network: its branches, trained one after the other and joined
+    "picoface_x8": ("picoface_x8_sr", "picoface_x8_landmarks"),
+    "picoface_x4": ("picoface_x4_sr", "picoface_x4_landmarks"),
+}
