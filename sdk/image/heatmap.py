@@ -176,7 +176,7 @@ def _refine(window: Float32, mode: str, radius: int, blur: int) -> npt.NDArray[n
 
 def _all_finite(window: Float32) -> npt.NDArray[np.bool_]:
     """[M, S, S] -> [M]"""
-    return np.all(np.isfinite(window).reshape(len(window), -1), axis=1)
+    return np.all(np.isfinite(window), axis=(1, 2))
 
 
 def _centroid(
@@ -213,7 +213,7 @@ def _newton(
     finite = _all_finite(window)
     window = np.where(finite[:, None, None], window, np.float32(0.0))
     line = _blur_matrix(blur)
-    blurred = window.reshape(-1, window[0:1].size) @ np.kron(line, line).T.astype(np.float32)  # [M, 25]
+    blurred = window.reshape(len(window), len(line[0]) ** 2) @ np.kron(line, line).T.astype(np.float32)  # [M, 25]
     log = np.log(np.maximum(blurred.astype(np.float64), LOG_FLOOR)).reshape(-1, 5, 5)
     middle = log[:, 2, 2]
     dx, dy = 0.5 * (log[:, 2, 3] - log[:, 2, 1]), 0.5 * (log[:, 3, 2] - log[:, 1, 2])
