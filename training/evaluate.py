@@ -2,9 +2,9 @@
 
     python -m training.evaluate picoface_x8 --pack fsrnet_val_nc.tar.xz --split helen --protocol fsrnet --lr-size 16
 
-The truth is each picture at LR size times scale (`file128` where the archive has it and it fits, else `file`,
-reduced by antialiased bicubic); the input is the truth reduced again and rounded to 8 bit. NME: outer eye corners, in percent;
-AUC to 10 %; failures above 8 %.
+The truth is each picture at LR size times scale (`file128` where the archive has it and it fits, else `file`, reduced
+by antialiased bicubic); the input is the truth reduced again and rounded to 8 bit. NME by the outer eye corners, in
+percent; AUC to 10 %; failures above 8 %.
 """
 
 import argparse

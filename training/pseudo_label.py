@@ -3,8 +3,8 @@
     python -m training.pseudo_label CKPT --pack NAME -o points.npz
 
 The teacher looks at 64 px, at a face and its mirror, and cuts the face anew by its own points until they settle
-(three passes). Faces on which the two views disagree by more than 6 % of the eye distance are left out. The points carry
-the licence of the data that the teacher saw.
+(three passes). Faces on which the two views disagree by more than 6 % of the eye distance are left out. The points
+carry the licence of the data that the teacher saw.
 """
 
 import argparse

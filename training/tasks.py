@@ -13,12 +13,17 @@ from sdk.image.points68 import OUTER_EYES
 from training.data import augment
 from training.data.degrade import CAMERA, FIXED, Degradation, degrade, shift_colour
 from training.data.packs import open_pack
-from training.data.store import FaceStore, concatenate, load_store
+from training.data.store import FaceStore, concatenate, load_pseudo, load_store
 from training.losses import centroid, landmark_loss, log_mse, psnr_y
 from training.models.picoface import PicoFace
 from training.recipes.picoface import Recipe
 
 COLOUR = Degradation(gain=(0.85, 1.15))
+
+# Shares of a batch by archive, before normalising: exact points most often, weak and few ones seldom.
+SHARES = {"faces68_helen_nc": 0.5, "faces68_ytf_weak_nc": 0.25, "faces_clean_ccby_pd": 0.05}
+SHARE = 0.5  # any other archive
+PSEUDO_SHARE = 0.4
 
 
 class Task(Protocol):
@@ -101,21 +106,20 @@ class LandmarkTask:
         stores: list[FaceStore] = []
         shares: list[float] = []
         self.held_out: dict[str, FaceStore] = {}
-        for name in recipe.packs:
-            pack = open_pack(name)
-            weak = "weak" in name
-            by_hand = [r for r in pack.select("train") if r["id"] in pack.points and r.get("suspect", "0") != "1"]
-            stores.append(load_store(pack, by_hand, canvas=self.CANVAS, fit=True, weak=weak))
-            shares.append({"faces68_helen_nc": 0.5, "faces68_ytf_weak_nc": 0.25}.get(name, 0.05))
-            if pseudo:
-                pack.points.update({k: v for k, v in pseudo.items() if k not in pack.points})
-                labelled = [r for r in pack.select("train") if r["id"] in pseudo]
-                if labelled:
-                    stores.append(load_store(pack, labelled, canvas=self.CANVAS, fit=True, weak=True))
-                    shares.append(0.4)
-            val = [r for r in pack.select("val") if r["id"] in pack.points and r["id"] not in (pseudo or {})]
-            if val and ("helen" in name or weak):
-                self.held_out[name] = load_store(pack, val[:160], canvas=128, fit=True)
+        for source in recipe.packs:
+            pack = open_pack(source)
+            weak = "weak" in pack.name
+            labelled = {r["id"] for r in pack.select() if r["id"] in pack.points and r.get("suspect", "0") != "1"}
+            train, val = ([r for r in pack.select(s) if r["id"] in labelled] for s in ("train", "val"))
+            if train:
+                stores.append(load_store(pack, train, canvas=self.CANVAS, fit=True, weak=weak))
+                shares.append(SHARES.get(pack.name, SHARE))
+            if val:
+                self.held_out[pack.name] = load_store(pack, val[:160], canvas=128, fit=True)
+            found = {r["id"]: pseudo[r["id"]] for r in pack.select("train") if pseudo and r["id"] in pseudo}
+            if found:
+                stores.append(load_pseudo(pack, found, canvas=self.CANVAS))
+                shares.append(PSEUDO_SHARE)
         self.store = concatenate(stores)
         chance = np.concatenate([np.full(len(s), share / len(s)) for s, share in zip(stores, shares, strict=True)])
         self.cumulative = np.cumsum(chance / chance.sum())
