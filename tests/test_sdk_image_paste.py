@@ -203,4 +203,4 @@ def test_sixteen_faces_into_1080p_are_quick():
         start = time.thread_time()  # CPU time: other processes do not count
         paste(frame, faces, window_affine(windows, size=128), landmarks=points)
         times.append(time.thread_time() - start)
-    assert min(times) < 0.020, times  # measured 6 to 7 ms on one core; the target of 10 ms is checked by the benchmark
+    assert min(times) < 0.015, times  # the target is 10 ms on a desktop core (6 to 7 measured); half as much again

@@ -66,14 +66,11 @@ def resample_weights(
     """
     stop = float(n_in) if stop is None else stop
     if n_in < 1 or n_out < 1 or not stop > start:
-        raise ValueError(
-            f"expected sizes >= 1 and start < stop; got {n_in=} {n_out=} {start=} {stop=}; pass a non-empty interval"
-        )
+        got = f"{n_in=} {n_out=} {start=} {stop=}"
+        raise ValueError(f"expected sizes >= 1 and start < stop; got {got}; pass a non-empty interval")
     if kernel not in KERNEL_RADIUS or edge not in EDGE_RULES:
-        raise ValueError(
-            f"expected a kernel of {sorted(KERNEL_RADIUS)} and an edge of {EDGE_RULES}; "
-            f"got {kernel!r}, {edge!r}; pick one of those"
-        )
+        expected = f"a kernel of {sorted(KERNEL_RADIUS)} and an edge of {EDGE_RULES}"
+        raise ValueError(f"expected {expected}; got {kernel!r}, {edge!r}; pick one of those")
     scale = (stop - start) / n_out
     widen = max(1.0, scale) if antialias else 1.0
     radius = KERNEL_RADIUS[kernel] * widen
