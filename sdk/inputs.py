@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ F64 = npt.NDArray[np.float64]
 COLOURS = ("bgr", "rgb")
 
 MIN_SIDE_PX = 1.0  # a window without a single pixel has nothing to enhance
+MAX_COORDINATE_PX = 1e7  # no frame is that large, and float32 could not tell its pixels apart
 MAX_SIDE_FRAMES = 4.0  # a window four frames wide shows no face, and cutting it out would only cost time
 
 
@@ -33,7 +34,7 @@ def as_frame8(
     if not isinstance(frame, np.ndarray):
         got = f"{type(frame).__name__}"
         raise InputError("a picture as a NumPy array [H, W, 3]", got, "convert it with numpy.asarray")
-    array: npt.NDArray[Any] = frame
+    array = cast("npt.NDArray[Any]", frame)
     if array.dtype == np.uint8 and array.ndim == 3 and array.shape[2] == 3 and array.size > 0:
         return array
     rgb = as_rgb8(array, color=color)
@@ -43,7 +44,7 @@ def as_frame8(
 def check_boxes(
     boxes: Any,  # array-like [N, 4] of x0, y0, x1, y1 in px
 ) -> F64:
-    """Boxes as a new float64 [N, 4]; values are not looked at. Raises InputError for another shape or for non-numbers."""
+    """Boxes as a new float64 [N, 4]; values are not looked at. Raises InputError for other shapes or non-numbers."""
     remedy = "pass one row x0, y0, x1, y1 in pixels a face, e.g. [[10, 20, 40, 60]]"
     expected = "boxes as numbers of shape (N, 4)"
     try:
@@ -72,26 +73,30 @@ def windows_of(
     if kind not in BOX_KINDS:
         raise InputError(f"box_kind among {BOX_KINDS}", repr(kind), "say what the boxes enclose")
     windows = np.full(boxes.shape, np.nan)
-    sides = boxes[:, 2:] - boxes[:, :2]  # [N, 2] width, height
-    finite = np.isfinite(boxes).all(axis=1) & (np.abs(boxes) < 1e7).all(axis=1)  # beyond 1e7 px float32 loses pixels
-    area = finite & (sides > 0).all(axis=1)
-    inside = area.copy()
-    inside[area] = inside_fraction(boxes[area], frame_hw) > 0
-    windows[inside] = square_windows(boxes[inside], kind=kind)
-    side = windows[:, 2] - windows[:, 0]  # [N], NaN where invalid
-    big = side > MAX_SIDE_FRAMES * max(frame_hw)
-    small = side < MIN_SIDE_PX
-    windows[big | small] = np.nan
     reasons: list[str] = []
-    for i in range(len(boxes)):
-        if not finite[i]:
-            reasons.append("the box is not made of finite pixel coordinates")
-        elif not area[i]:
-            reasons.append("the box has no area: x1 > x0 and y1 > y0 must hold")
-        elif not inside[i]:
-            reasons.append("the box lies wholly outside the frame")
-        elif big[i]:
-            reasons.append(f"the box is more than {MAX_SIDE_FRAMES:g} times as large as the frame")
-        else:
-            reasons.append("the box is smaller than a pixel" if small[i] else "")
+    for i, box in enumerate(boxes):
+        reason = _why_invalid(box, frame_hw)
+        if not reason:
+            window = square_windows(box[None], kind=kind)[0]
+            side = float(window[2] - window[0])
+            if side > MAX_SIDE_FRAMES * max(frame_hw):
+                reason = f"the box is more than {MAX_SIDE_FRAMES:g} times as large as the frame"
+            elif side < MIN_SIDE_PX:
+                reason = "the box is smaller than a pixel"
+            else:
+                windows[i] = window
+        reasons.append(reason)
     return windows, reasons
+
+
+def _why_invalid(
+    box: F64,  # [4]
+    frame_hw: tuple[int, int],
+) -> str:
+    if not np.isfinite(box).all() or np.abs(box).max() > MAX_COORDINATE_PX:
+        return "the box is not made of finite pixel coordinates"
+    if not (box[2] > box[0] and box[3] > box[1]):
+        return "the box has no area: x1 > x0 and y1 > y0 must hold"
+    if not inside_fraction(box[None], frame_hw)[0] > 0:
+        return "the box lies wholly outside the frame"
+    return ""

@@ -71,7 +71,8 @@ def pictures_cut(
     cuts = [frame_cut(picture, color) for picture in pictures]
 
     def cut(index: Index, windows: F64, size: int) -> F32:
-        return np.concatenate([cuts[i](index, windows[k : k + 1], size) for k, i in enumerate(index.tolist())])
+        crops: list[F32] = [cuts[i](index, windows[k : k + 1], size) for k, i in enumerate(index.tolist())]
+        return np.concatenate(crops)
 
     return cut
 
@@ -203,7 +204,10 @@ def _status(face: Face, side: float, inside: float, min_confidence: float) -> tu
     if face.scores is not None and not face.confidence >= min_confidence:  # NaN scores are no confidence either
         return FaceStatus.LOW_CONFIDENCE, f"mean heatmap peak {face.confidence:.2f} is below {min_confidence:.2f}"
     if side < TOO_SMALL_PX:
-        return FaceStatus.TOO_SMALL, f"the window has {side:.1f} px a side, below {TOO_SMALL_PX:g} px details are guesses"
+        return (
+            FaceStatus.TOO_SMALL,
+            f"the window has {side:.1f} px a side, below {TOO_SMALL_PX:g} px details are guesses",
+        )
     if side >= face.route.hr_size:
         return FaceStatus.NOT_DEGRADED, f"the frame has {side:.0f} px where our output has {face.route.hr_size} px"
     if inside < INSIDE_ENOUGH:
