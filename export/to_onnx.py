@@ -34,7 +34,8 @@ class DeployGraph(nn.Module):
 
     def __init__(self, model: nn.Module, spec: ModelSpec) -> None:
         super().__init__()
-        self.model, self.names = model.eval(), spec.output_names
+        self.model, self.names = model, spec.output_names
+        self.eval()
 
     def forward(self, lr: Tensor) -> tuple[Tensor, ...]:
         outputs = self.model(lr)
