@@ -7,7 +7,8 @@ A document holds blocks
     <!-- /numbers -->
 
 and each named table is made from JSON files in benchmarks/results/, followed by the commands that made those files.
-Nothing else writes these numbers; `--check` exits 1 when a document differs from the files. Standard library only.
+Nothing else writes these numbers; `--check` exits 1 when a document differs from the files. The `models` block opens the shipped
+files themselves.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.model_tables import boxes, models
 from benchmarks.tables import detector, evaluation, landmarks, latency
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,6 +31,8 @@ GENERATORS: dict[str, Callable[[Path], str]] = {  # block name -> results folder
     "landmarks": landmarks,
     "latency": latency,
     "detector": detector,
+    "models": models,
+    "boxes": boxes,
 }
 
 

@@ -42,7 +42,10 @@ def join(sr: dict[str, Any], landmarks: dict[str, Any], name: str) -> dict[str, 
     }
     model = checkpoint.build(joined)
     assert isinstance(model, PicoFace), type(model)
-    joined["spec"] = model.spec(name, licence="; ".join(LICENCES.values())).to_json()
+    notes = "; ".join(
+        f"{r['name']}: {r['steps']} steps of {r['batch']} on {', '.join(r['packs'])}" for r in joined["runs"]
+    )
+    joined["spec"] = model.spec(name, licence="; ".join(LICENCES.values()), notes=notes).to_json()
     return joined
 
 

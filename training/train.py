@@ -58,7 +58,7 @@ class Run:
         self.history: list[dict[str, float]] = []
         self.stop_requested = False
         if initial is not None:
-            self.model.load_state_dict(checkpoint.load(initial)["weights"])
+            self.start_from(checkpoint.load(initial)["weights"])
         self.average.load_state_dict(self.model.state_dict())
         learned = getattr(self.model, recipe.part).parameters()
         self.optimiser = torch.optim.Adam(list(learned), lr=recipe.lr, betas=recipe.betas)
@@ -75,6 +75,13 @@ class Run:
         self.average.load_state_dict(saved["weights"])
         self.optimiser.load_state_dict(saved["optimiser"])
         self.step, self.seconds, self.history = saved["step"], saved["seconds"], saved["history"]
+
+    def start_from(self, weights: dict[str, Tensor]) -> None:
+        """Take over the weights whose names and shapes agree, e.g. another variant's; the rest keep their fresh start."""
+        own = self.model.state_dict()
+        self.model.load_state_dict(
+            {k: v for k, v in weights.items() if k in own and v.shape == own[k].shape}, strict=False
+        )
 
     def save(self) -> None:
         checkpoint.save(
@@ -178,7 +185,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="folder of the run (default: runs/RECIPE)")
     parser.add_argument("--steps", type=int, help="instead of the recipe's; the schedule scales with them")
     parser.add_argument("--packs", nargs="+", help="archives instead of the recipe's (folders, tars or cached names)")
-    parser.add_argument("--init", type=Path, help="checkpoint whose weights the run starts from")
+    parser.add_argument("--init", type=Path, help="checkpoint to start from, as far as shapes agree")
     parser.add_argument("--pseudo", type=Path, help="npz of points found by a teacher (training.pseudo_label)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: %(default)s)")
