@@ -7,8 +7,8 @@ A document holds blocks
     <!-- /numbers -->
 
 and each named table is made from JSON files in benchmarks/results/, followed by the commands that made those files.
-Nothing else writes these numbers; `--check` exits 1 when a document differs from the files. The `models` block opens the shipped
-files themselves.
+Nothing else writes these numbers; `--check` exits 1 when a document differs from the files. The `models` block opens the
+shipped files themselves.
 """
 
 import argparse
