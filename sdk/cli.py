@@ -1,0 +1,131 @@
+"""face-enhance: pictures and folders in, enhanced pictures out.
+
+Exit codes: 0 all done (or already there), 1 some files failed, 2 wrong usage or nothing could start, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from sdk.errors import FaceTRTError, InputError
+from sdk.image.crop import BOX_KINDS
+from sdk.pictures import MAX_MEGAPIXELS
+from sdk.plan import load_boxes, plan_jobs
+from sdk.runtime.backend import BACKENDS
+
+__all__ = ["main"]
+
+USAGE, CUT_OFF = 2, 141  # wrong usage; the reader of our output went away (128 + SIGPIPE)
+BESIDE = ""  # --json without a file
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the command; returns its exit code."""
+    parser = _parser()
+    options = parser.parse_args(argv)
+    if options.json and not options.json.endswith(".json"):  # --json swallowed an input
+        options.inputs.append(options.json)
+        options.json = BESIDE
+    if not options.inputs:
+        parser.error("expected at least one INPUT; got none; name a picture or a folder")
+    try:
+        return _run(options)
+    except FaceTRTError as error:
+        sys.stderr.write(f"face-enhance: {error}\n")
+        return USAGE
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - or Python complains when it flushes at exit
+        return CUT_OFF
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="face-enhance",
+        description="Finds small faces in pictures, makes them sharp, and finds 68 landmarks in each.",
+        epilog="Exit codes: 0 all done or already there, 1 some files failed (the others are done), 2 wrong usage or "
+        "nothing could start, 130 interrupted (finished files stay). An output that exists counts as done.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("inputs", nargs="*", metavar="INPUT", help="picture files and folders (walked with their subfolders)")
+    add(
+        "-o",
+        "--out",
+        required=True,
+        metavar="OUT",
+        help="file for one picture (its suffix decides the format), or folder",
+    )
+    add("--aligned", action="store_true", help="pictures are square faces cut out already: enhance each as a whole")
+    add("--boxes", metavar="FILE.json|x0,y0,x1,y1", help="faces' boxes in px instead of the detector's")
+    add("--box-kind", choices=BOX_KINDS, default="face", help="what the boxes of --boxes enclose")
+    add("--detector", metavar="FILE.onnx", help="a YuNet file instead of the built-in detector")
+    add("--model", metavar="NAME|FILE.onnx", help="one network for all faces; default: the one that fits each face")
+    add("--backend", choices=BACKENDS, default="auto", help="what runs the network")
+    add("--device", metavar="cpu|cuda:N", help="where it runs; default: cpu")
+    add("--threads", type=int, metavar="N", help="default: one per physical core")
+    add(
+        "--json",
+        nargs="?",
+        const=BESIDE,
+        metavar="FILE.json",
+        help="boxes, landmarks, scores, status and timings: one FILE.json, or without it OUT.json beside every output",
+    )
+    add("--compare", action="store_true", help="write NAME_compare too: before and after side by side")
+    add("--strength", type=float, default=1.0, metavar="0..1", help="0 leaves the picture as it is")
+    add("--no-paste", action="store_true", help="write the face pictures alone, NAME_face00 and so on")
+    add("--suffix", default="", metavar="TEXT", help="put behind the name of every output in a folder")
+    add(
+        "--ext", choices=("auto", "jpg", "png"), default="auto", help="format of outputs in a folder; auto: the input's"
+    )
+    add("--force", action="store_true", help="do files again that are already there")
+    add("--max-megapixels", type=float, default=MAX_MEGAPIXELS, metavar="N", help="refuse larger pictures")
+    add("--quiet", action="store_true", help="say nothing but failures")
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    """Checks all that can be checked before a network is opened, then does the files. Raises FaceTRTError."""
+    if not 0.0 <= options.strength <= 1.0:
+        raise InputError("--strength in 0..1", str(options.strength), "use 1 for the full effect")
+    if not options.max_megapixels > 0:
+        raise InputError("--max-megapixels above 0", str(options.max_megapixels), "leave it out for the default")
+    if options.aligned and (options.boxes is not None or options.no_paste or options.detector):
+        got = "another way to cut faces out beside it"
+        raise InputError("--aligned alone", got, "leave out --boxes, --detector and --no-paste")
+    jobs = plan_jobs(options.inputs, options.out, suffix=options.suffix, ext=options.ext)
+    boxes = load_boxes(options.boxes, pictures=len(jobs)) if options.boxes is not None else None
+
+    from sdk.enhancer import FaceEnhancer  # late: --help and wrong usage answer at once
+    from sdk.photo import PhotoOptions
+    from sdk.run import Reports, run_jobs
+
+    photo = PhotoOptions(
+        aligned=options.aligned,
+        boxes=boxes,
+        box_kind=options.box_kind,
+        compare=options.compare,
+        strength=options.strength,
+        paste=not options.no_paste,
+        max_megapixels=options.max_megapixels,
+    )
+    reports = Reports(file=Path(options.json) if options.json else None, beside=options.json == BESIDE)
+
+    def open_enhancer() -> FaceEnhancer:
+        return FaceEnhancer(
+            options.model,
+            backend=options.backend,
+            device=options.device,
+            color="rgb",
+            detector=options.detector,
+            threads=options.threads,
+        )
+
+    return run_jobs(jobs, photo, reports, open_enhancer=open_enhancer, force=options.force, quiet=options.quiet)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
