@@ -47,6 +47,8 @@ eval:  ## the evaluation tables of the documents (needs the data archives)
 	$(EVALUATE) picoface_x4 --pack faces68_helen_nc --split test --lr-size 64 $(OUT)_22_helen_64.json
 	$(EVALUATE) picoface_x8 --pack faces68_helen_nc --split test --lr-size 16 --jitter $(OUT)_23_helen_16_jitter.json
 	$(EVALUATE) picoface_x4 --pack faces68_ytf_weak_nc --split val --lr-size 32 $(OUT)_24_video_frames.json
+	$(PY) -m training.evaluate_boxes --pack demo_free --split demo --pack faces68_helen_nc --split val \
+		--json benchmarks/results/boxes.json
 	$(PY) -m benchmarks.report --write
 
 format:  ## let ruff mend what it can

@@ -7,8 +7,8 @@ A document holds blocks
     <!-- /numbers -->
 
 and each named table is made from JSON files in benchmarks/results/, followed by the commands that made those files.
-Nothing else writes these numbers; `--check` exits 1 when a document differs from the files. The `models` block opens the
-shipped files themselves.
+Nothing else writes these numbers; `--check` exits 1 when a document differs from the files. The `models` block opens
+the shipped files themselves.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from pathlib import Path
 
 from benchmarks.model_tables import boxes, models
 from benchmarks.tables import detector, evaluation, landmarks, latency
+from sdk.errors import FaceTRTError, InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -36,30 +37,27 @@ GENERATORS: dict[str, Callable[[Path], str]] = {  # block name -> results folder
 }
 
 
-class ReportError(Exception):
-    """A document or a results file cannot be used; three parts: expected, got, remedy."""
-
-
 def documents(root: Path = ROOT) -> list[Path]:
     """README.md and every page of docs/ that exist."""
     return [path for path in (root / "README.md", *sorted((root / "docs").glob("*.md"))) if path.is_file()]
 
 
 def block_names(text: str, *, origin: str) -> list[str]:
-    """Names of the blocks in a document. Raises ReportError for unknown names and unpaired markers."""
+    """Names of the blocks in a document. Raises InputError for unknown names and unpaired markers."""
     names = [match["name"] for match in BLOCK.finditer(text)]
     markers = len(MARKER.findall(text))
     if markers != 2 * len(names):
-        raise ReportError(
-            f"expected pairs of <!-- numbers:NAME --> and <!-- /numbers --> in {origin}; "
-            f"got {markers} markers and {len(names)} pairs; put each marker on a line of its own and close every block"
+        raise InputError(
+            f"pairs of <!-- numbers:NAME --> and <!-- /numbers --> in {origin}",
+            f"{markers} markers and {len(names)} pairs",
+            "put each marker on a line of its own and close every block",
         )
     for name in names:
         if name not in GENERATORS:
-            known = ", ".join(GENERATORS)
-            raise ReportError(
-                f"expected one of the tables {known} in {origin}; got numbers:{name}; "
-                "correct the name or add a generator to benchmarks/report.py"
+            raise InputError(
+                f"one of the tables {', '.join(GENERATORS)} in {origin}",
+                f"numbers:{name}",
+                "correct the name or add a generator to benchmarks/report.py",
             )
     return names
 
@@ -94,7 +92,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         changed = [str(path.relative_to(ROOT)) for path in update(write=arguments.write)]
-    except (ReportError, ValueError) as error:
+    except FaceTRTError as error:
         sys.stderr.write(f"report: {error}\n")
         return 1
     if arguments.check and changed:

@@ -6,21 +6,21 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from sdk.errors import InputError
+
 ABSENT = "–"
 NUMBER = rf"{ABSENT}|-?[0-9.]+( %)?"
 
 
 def load(path: Path) -> dict[str, Any]:
-    """One results file: an object with `command` and the measurements. Raises ValueError in three parts."""
+    """One results file: an object with `command` and the measurements. Raises InputError."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise ValueError(f"expected JSON in {path}; got {error}; run the command that makes it again") from error
+        raise InputError(f"JSON in {path}", str(error), "run the command that makes it again") from error
     if not isinstance(content, dict) or not isinstance(content.get("command"), str):
-        raise ValueError(
-            f"expected an object with the command that made it in {path}; got {type(content).__name__} without one; "
-            'add "command" or make the file again'
-        )
+        got = f"{type(content).__name__} without a command"
+        raise InputError(f"an object with the command that made it in {path}", got, "run that command again")
     return content
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks import report
 from benchmarks.tables import markdown
+from sdk.errors import InputError
 
 COMMAND = "python -m training.evaluate picoface_x8 --json out.json"
 ROW = {
@@ -64,7 +65,7 @@ def test_landmark_rows_need_an_nme(project):
     assert "bicubic" not in table and "other" not in table
 
 
-@pytest.mark.parametrize("name", report.GENERATORS)
+@pytest.mark.parametrize("name", sorted(report.GENERATORS.keys() - {"models"}))  # that one reads the models themselves
 def test_without_results_every_table_says_so(name, tmp_path):
     assert "Not measured yet" in report.GENERATORS[name](tmp_path)
 
@@ -77,7 +78,7 @@ def test_without_results_every_table_says_so(name, tmp_path):
     ],
 )
 def test_bad_markers_are_named(text, message):
-    with pytest.raises(report.ReportError, match=message):
+    with pytest.raises(InputError, match=message):
         report.block_names(text, origin="README.md")
 
 
@@ -85,5 +86,5 @@ def test_bad_markers_are_named(text, message):
 def test_bad_results_files_are_named(content, project):
     root, results = project
     (results / "evaluation_val.json").write_text(content)
-    with pytest.raises(ValueError, match=r"expected .*evaluation_val\.json.*; got .*; "):
+    with pytest.raises(InputError, match=r"expected .*evaluation_val\.json.*; got .*; "):
         report.update(write=False, root=root, results=results)
