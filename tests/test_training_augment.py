@@ -69,12 +69,25 @@ def test_warped_points_stay_on_their_pixels():
         torch.testing.assert_close(centre, point, atol=0.1, rtol=0)
 
 
-def test_windows_stay_inside_and_are_never_enlarged():
+def test_windows_are_centred_and_never_enlarge():
     size = RNG.integers(140, 225, 500)
-    windows = augment.random_windows(RNG, size, smallest=0.7, output=128)
-    assert (windows[:, :2] >= 0).all() and (windows[:, 2:] <= size[:, None] + 1e-9).all()
+    windows = augment.random_windows(RNG, size, sides=(0.9, 1.4), shift=0.06, output=128)
     side = windows[:, 2] - windows[:, 0]
-    assert (side >= 128 - 1e-9).all() and (side <= size + 1e-9).all()
+    np.testing.assert_allclose(side, windows[:, 3] - windows[:, 1])
+    assert (side >= 128 - 1e-9).all() and (side <= 1.4 * size + 1e-9).all()
+    centre = (windows[:, :2] + windows[:, 2:]) / 2
+    assert (np.abs(centre - size[:, None] / 2) <= 0.06 * side[:, None] + 1e-9).all()
+
+
+def test_windows_beyond_the_picture_see_it_mirrored():
+    picture = smooth_picture(64)
+    mirrored = np.pad(picture, ((32, 32), (32, 32), (0, 0)), mode="symmetric")
+    ours = augment.crop_windows(
+        torch.from_numpy(picture).permute(2, 0, 1)[None], np.array([64]), np.array([[-16.0, -16.0, 80.0, 80.0]]),
+        n_out=32, edge="reflect",
+    )  # fmt: skip
+    expected = round_8bit(crop(mirrored, np.array([[16.0, 16.0, 112.0, 112.0]]), size=32)[0])
+    assert np.abs(ours[0].permute(1, 2, 0).numpy() - expected).max() <= 1.0
 
 
 def test_degradation_is_repeatable_and_harmless_when_switched_off():

@@ -34,7 +34,6 @@ def recipe(request, face_pack):
         steps=12,
         batch=4,
         warmup_steps=2,
-        smallest_window=0.8,
     )
 
 

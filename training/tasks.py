@@ -59,8 +59,11 @@ class SuperResolutionTask:
         recipe, rng = self.recipe, np.random.default_rng([self.seed, step])
         chosen = rng.integers(0, len(self.store), recipe.batch)
         size = self.store.size[chosen].numpy()
-        windows = augment.random_windows(rng, size, smallest=recipe.smallest_window, output=recipe.hr_size)
-        hr = augment.crop_windows(self.store.pixels[chosen], size, windows, n_out=recipe.hr_size)
+        windows = augment.random_windows(
+            rng, size, sides=recipe.window_sides, shift=recipe.shift, output=recipe.hr_size
+        )
+        # Mirrored at the borders: super-resolution of a mirrored texture is a task as good as any other.
+        hr = augment.crop_windows(self.store.pixels[chosen], size, windows, n_out=recipe.hr_size, edge="reflect")
         hr, _ = augment.mirror(hr, torch.from_numpy(rng.random(recipe.batch) < 0.5))
         shifted = round(recipe.degraded_share * recipe.batch)
         hr[:shifted] = torch.from_numpy(shift_colour(hr[:shifted].numpy(), rng, ranges=COLOUR))

@@ -77,7 +77,7 @@ class Run:
         self.step, self.seconds, self.history = saved["step"], saved["seconds"], saved["history"]
 
     def start_from(self, weights: dict[str, Tensor]) -> None:
-        """Take over the weights whose names and shapes agree, e.g. another variant's; the rest keep their fresh start."""
+        """Take over the weights whose names and shapes agree, e.g. another variant's; the rest start afresh."""
         own = self.model.state_dict()
         self.model.load_state_dict(
             {k: v for k, v in weights.items() if k in own and v.shape == own[k].shape}, strict=False

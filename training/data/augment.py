@@ -18,8 +18,12 @@ def window_weights(
     *,
     n_in: int,
     n_out: int,
+    edge: str = "replicate",
 ) -> Tensor:
-    """`resample_weights(size, n_out, start=…, stop=…, edge="replicate")` of B intervals: float32 [B, n_out, n_in]."""
+    """`resample_weights(size, n_out, start=…, stop=…, edge="replicate")` of B intervals: float32 [B, n_out, n_in].
+
+    edge="reflect" mirrors the picture at its borders instead.
+    """
     scale = (stop - start) / n_out  # [B]
     widen = np.maximum(1.0, scale)
     centre = start[:, None] + (np.arange(n_out) + 0.5) * scale[:, None]  # [B, n_out]
@@ -29,7 +33,11 @@ def window_weights(
     )  # [B, n_out, taps]
     weight = bicubic_kernel((index + 0.5 - centre[..., None]) / widen[:, None, None])
     weight /= weight.sum(axis=-1, keepdims=True)
-    index = np.clip(index, 0, size[:, None, None] - 1)
+    last = size[:, None, None] - 1
+    if edge == "reflect":
+        index = np.where(index < 0, -1 - index, index)
+        index = np.where(index > last, 2 * last + 1 - index, index)
+    index = np.clip(index, 0, last)
     matrix = torch.zeros(len(start), n_out, n_in)
     return matrix.scatter_add_(2, torch.from_numpy(index), torch.from_numpy(weight.astype(np.float32)))
 
@@ -40,11 +48,12 @@ def crop_windows(
     windows: np.ndarray,  # [B, 4] x0, y0, x1, y1 in edge coordinates
     *,
     n_out: int,
+    edge: str = "replicate",
 ) -> Tensor:
     """Antialiased bicubic crops, float32 [B, 3, n_out, n_out] in [0, 255], rounded as a stored picture would be."""
     batch, _, n_in, _ = pixels.shape
-    across = window_weights(windows[:, 0], windows[:, 2], size, n_in=n_in, n_out=n_out)
-    down = window_weights(windows[:, 1], windows[:, 3], size, n_in=n_in, n_out=n_out)
+    across = window_weights(windows[:, 0], windows[:, 2], size, n_in=n_in, n_out=n_out, edge=edge)
+    down = window_weights(windows[:, 1], windows[:, 3], size, n_in=n_in, n_out=n_out, edge=edge)
     rows = torch.bmm(pixels.float().reshape(batch, 3 * n_in, n_in), across.transpose(1, 2))  # [B, 3 * S, n_out]
     columns = rows.reshape(batch, 3, n_in, n_out).transpose(1, 2).reshape(batch, n_in, 3 * n_out)
     crops = torch.bmm(down, columns).reshape(batch, n_out, 3, n_out).transpose(1, 2).contiguous()
@@ -59,13 +68,23 @@ def reduce(images: Tensor, n_out: int) -> Tensor:
     return (matrix @ images @ matrix.T).clamp_(0.0, 255.0).round_()
 
 
-def random_windows(rng: np.random.Generator, size: np.ndarray, *, smallest: float, output: int) -> np.ndarray:
-    """Square windows inside the pictures, side in [smallest · size, size] and never below `output`: float64 [B, 4]."""
-    low = np.minimum(np.maximum(smallest * size, output), size)
-    side = rng.uniform(low, size)
-    x0 = rng.uniform(0.0, 1.0, len(size)) * (size - side)
-    y0 = rng.uniform(0.0, 1.0, len(size)) * (size - side)
-    return np.stack([x0, y0, x0 + side, y0 + side], axis=1)
+def random_windows(
+    rng: np.random.Generator,
+    size: np.ndarray,  # [B] px
+    *,
+    sides: tuple[float, float],
+    shift: float,
+    output: int,
+) -> np.ndarray:
+    """Square windows about the pictures' centres: float64 [B, 4], edge coordinates; they may leave the pictures.
+
+    sides: range of the side as a share of the picture's, never below `output` px (nothing is enlarged); shift: largest
+    move of the centre as a share of the side.
+    """
+    side = np.maximum(rng.uniform(*sides, len(size)) * size, output)
+    centre = size[:, None] / 2.0 + rng.uniform(-shift, shift, (len(size), 2)) * side[:, None]
+    low = centre - side[:, None] / 2.0
+    return np.concatenate([low, low + side[:, None]], axis=1)
 
 
 def mirror(images: Tensor, chosen: Tensor, points: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
