@@ -51,6 +51,16 @@ eval:  ## the evaluation tables of the documents (needs the data archives)
 		--json benchmarks/results/boxes.json
 	$(PY) -m benchmarks.report --write
 
+bench:  ## time the SDK and count what the detector finds (the latter needs the data archives)
+	$(READY) demo
+	$(PY) -m benchmarks.sdk_latency --json benchmarks/results/sdk_latency.json
+	$(PY) -m benchmarks.detector_recall --json benchmarks/results/detector_recall.json
+	$(PY) -m benchmarks.report --write
+
+numbers:  ## write the numbers of benchmarks/results/ into the documents
+	$(READY) demo
+	$(PY) -m benchmarks.report --write
+
 format:  ## let ruff mend what it can
 	$(READY) check
 	$(PY) -m ruff check --fix .

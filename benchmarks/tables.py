@@ -102,12 +102,24 @@ def landmarks(results: Path) -> str:
 
 
 def latency(results: Path) -> str:
-    """Milliseconds of the SDK's stages, from benchmarks/results/sdk_latency.json."""
+    """Every number of benchmarks/results/sdk_latency.json's rows under its own name, which holds its unit."""
     path = results / "sdk_latency.json"
     if not path.is_file():
         return not_measured(path.name)
     file = load(path)
-    return "\n".join([made_by([file])])
+    names = list(dict.fromkeys(key for row in file["results"] for key, value in row.items() if is_cell(value)))
+    rows = [[plain(row.get(name)) for name in names] for row in file["results"]]
+    return markdown([name.replace("_", " ") for name in names], rows) + "\n" + made_by([file])
+
+
+def is_cell(value: Any) -> bool:
+    return isinstance(value, str | int | float)
+
+
+def plain(value: Any) -> str:
+    if not is_cell(value):
+        return ABSENT
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
 def detector(results: Path) -> str:
@@ -116,4 +128,19 @@ def detector(results: Path) -> str:
     if not path.is_file():
         return not_measured(path.name)
     file = load(path)
-    return "\n".join([made_by([file])])
+    rows = [
+        [
+            str(row["set"]),
+            f"{row['size_px'][0]} to {row['size_px'][1]} px",
+            str(row["faces"]),
+            str(row["found"]),
+            percent(row["recall"], 1),
+        ]
+        for row in file["results"]
+    ]
+    time_ms, false = file["ms_per_1080p_frame"], file["false_positives_per_1080p_frame"]
+    told = f"One 1080p frame: {number(time_ms['wall'], 0)} ms (median), {number(false, 2)} false boxes"
+    painted = file.get("painted_false_positives_per_1080p_frame")
+    told += "." if painted is None else f", {number(painted, 2)} after the networks' own check."
+    table = markdown(["photos", "face (brow to chin)", "faces", "found", "recall"], rows)
+    return f"{table}\n\n{told}\n{made_by([file])}"

@@ -65,6 +65,25 @@ def test_landmark_rows_need_an_nme(project):
     assert "bicubic" not in table and "other" not in table
 
 
+def test_detector_and_latency_tables_by_eye(tmp_path):
+    recall = {
+        "command": "python -m benchmarks.detector_recall",
+        "results": [{"set": "photos", "size_px": [20, 24], "faces": 8, "found": 7, "recall": 0.875}],
+        "false_positives_per_1080p_frame": 0.25,
+        "painted_false_positives_per_1080p_frame": None,
+        "ms_per_1080p_frame": {"wall": 123.4, "cpu": 120.0},
+    }
+    (tmp_path / "detector_recall.json").write_text(json.dumps(recall))
+    table = report.GENERATORS["detector"](tmp_path)
+    assert "| photos | 20 to 24 px | 8 | 7 | 87.5 % |" in table
+    assert "One 1080p frame: 123 ms (median), 0.25 false boxes." in table
+    times = {"command": "x", "results": [{"stage": "paste", "faces": 16, "median_ms": 8.126, "per_face": [1, 2]}]}
+    (tmp_path / "sdk_latency.json").write_text(json.dumps(times))
+    assert "| stage | faces | median ms |\n| --- | ---: | ---: |\n| paste | 16 | 8.13 |" in report.GENERATORS[
+        "latency"
+    ](tmp_path)
+
+
 @pytest.mark.parametrize("name", sorted(report.GENERATORS.keys() - {"models"}))  # that one reads the models themselves
 def test_without_results_every_table_says_so(name, tmp_path):
     assert "Not measured yet" in report.GENERATORS[name](tmp_path)
