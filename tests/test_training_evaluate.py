@@ -136,3 +136,26 @@ def test_a_network_of_one_size_refuses_another(tmp_path):
     assert pictures.shape == (2, 128, 128, 3) and points.shape == (2, 68, 2)
     with pytest.raises(ValueError, match="its own size"):
         predictor.scale(32)
+
+
+@pytest.mark.parametrize("columns", ["id,file,file128,split,w", "id,file,file128,split", "id,file128,split"])
+def test_archives_with_truths_of_128_px(face_pack, columns):
+    """Points are in pixels of `file` where there is one, else of `file128`; both give the same face."""
+    import cv2
+
+    pack = open_pack(face_pack)
+    expected = next(iter(examples(pack, Options("val", 16, "fsrnet"), 8)))
+    lines = [columns]
+    points = []
+    for row in pack.rows:
+        name = f"img/{row['id']}_128.png"
+        cv2.imwrite(str(face_pack / name), resize(pack.picture(row), (128, 128))[..., ::-1])
+        values = {**row, "file128": name}
+        lines.append(",".join(values[c] for c in columns.split(",")))
+        found = pack.points[row["id"]]
+        points.append(found if "file," in columns else (found + 0.5) * 0.8 - 0.5)
+    (face_pack / "index.csv").write_text("\n".join(lines) + "\n")
+    np.savez(face_pack / "landmarks.npz", id=np.array([r["id"] for r in pack.rows]), pts68=np.stack(points))
+    got = next(iter(examples(open_pack(face_pack), Options("val", 16, "fsrnet"), 8)))
+    np.testing.assert_array_equal(got.hr, expected.hr)
+    np.testing.assert_allclose(got.points, expected.points, atol=1e-4)

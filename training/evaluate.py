@@ -95,8 +95,9 @@ def truth_of(
     if picture.shape[0] != picture.shape[1]:
         raise InputError("square pictures", f"{row['id']} of {picture.shape[1]} x {picture.shape[0]}", "crop the faces")
     points = pack.points.get(row["id"])
-    if points is not None and column == "file128" and row.get("file"):
-        points = (points + 0.5) * (picture.shape[0] / float(row.get("w") or 256)) - 0.5
+    if points is not None and column == "file128" and row.get("file"):  # the points are in pixels of `file`
+        full = float(row.get("w") or pack.picture(row).shape[1])
+        points = (points + 0.5) * (picture.shape[0] / full) - 0.5
     return picture, points
 
 
