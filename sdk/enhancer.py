@@ -26,7 +26,7 @@ from sdk.routing import routes_of
 from sdk.runtime.backend import Backend, open_backend
 from sdk.zoo import model_path, shipped_paths
 
-__all__ = ["FaceEnhancer"]
+__all__ = ["PAINTED", "FaceEnhancer"]
 
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
@@ -34,7 +34,7 @@ F64 = npt.NDArray[np.float64]
 Model = str | Path | Backend
 
 MIN_CONFIDENCE = 0.2  # mean heatmap peak: faces of the validation splits lie above, sky and foliage below
-PAINTED = (FaceStatus.OK, FaceStatus.PARTLY_OUTSIDE, FaceStatus.TOO_SMALL)
+PAINTED = (FaceStatus.OK, FaceStatus.PARTLY_OUTSIDE, FaceStatus.TOO_SMALL)  # what render() puts into the frame
 
 
 class FaceEnhancer:
