@@ -1,5 +1,7 @@
 """PicoFace: what the folded network must share with the trained one, and its size."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -73,9 +75,11 @@ def test_the_built_in_bicubic_is_the_sdk_s(scale):
     np.testing.assert_allclose(ours[inner, inner], expected[inner, inner], atol=2e-6)
 
 
-def test_branches_share_no_weights():
+@pytest.mark.parametrize("reads", [False, True])
+@pytest.mark.parametrize("run", [lambda m, x: m(x)["heatmaps"], lambda m, x: m.heatmaps(x)])
+def test_landmarks_teach_the_super_resolution_branch_nothing(reads, run):
     """The licence of the super-resolution branch rests on this: landmark data never touches it."""
-    model = PicoFace(SMALL)
-    model(torch.rand(1, 3, 16, 16))["heatmaps"].sum().backward()
+    model = PicoFace(replace(SMALL, head_reads_trunk=reads))
+    run(model, torch.rand(1, 3, 16, 16)).sum().backward()
     assert all(p.grad is None for p in model.sr.parameters())
     assert all(p.grad is not None for p in model.landmarks.parameters())

@@ -16,7 +16,7 @@ class Finder:
     def __init__(self, disagree: float = 0.0) -> None:
         self.disagree = disagree
 
-    def landmarks(self, lr: torch.Tensor) -> torch.Tensor:
+    def heatmaps(self, lr: torch.Tensor) -> torch.Tensor:
         """Points on a circle in the left picture; in the mirrored one the same seen in a mirror, plus an error."""
         angle = np.linspace(0, 2 * np.pi, 68, endpoint=False)
         points = np.stack([15.5 + 8 * np.cos(angle), 15.5 + 8 * np.sin(angle)], axis=1)
@@ -48,8 +48,8 @@ def test_labelled_faces_are_not_labelled_again(face_pack):
 def test_pseudo_labelled_faces_are_cut_like_labelled_ones(face_pack):
     """In the cut, the larger side of the landmark box is 1 / 1.5 of the picture."""
     pack = open_pack(face_pack)
-    store = load_pseudo(pack, {"face_01": pack.points["face_01"]}, canvas=96)
+    store = load_pseudo(pack, {"face_01": pack.points["face_01"]}, canvas=96, trust=0.5)
     extent = (store.points[0].amax(dim=0) - store.points[0].amin(dim=0)).max()
-    assert float(extent) == pytest.approx(96 / 1.5, abs=0.01) and store.weak.tolist() == [True]
+    assert float(extent) == pytest.approx(96 / 1.5, abs=0.01) and store.trust.tolist() == [0.5]
     x, y = store.points[0, 40].round().long().tolist()
     assert int(store.pixels[0, :, y, x].sum()) < 250, "the dark dot that marks the point"

@@ -119,7 +119,7 @@ def test_joined_branches_come_from_their_own_runs(recipe, tmp_path):
         expected = saved["weights"][key] if key.startswith("sr.") else torch.zeros_like(value)
         assert torch.equal(value, expected), key
     assert "research use only" in joined["spec"] and joined["runs"][0]["steps"] == 3
-    with pytest.raises(ModelError, match="one configuration"):
+    with pytest.raises(ModelError, match="fit together"):
         join(saved, {**saved, "config": {**saved["config"], "blocks": 9}}, "made")
 
 

@@ -27,20 +27,16 @@ def summary(saved: dict[str, Any]) -> dict[str, Any]:
 
 
 def join(sr: dict[str, Any], landmarks: dict[str, Any], name: str) -> dict[str, Any]:
-    """A checkpoint with the averaged weights of both branches. Raises ModelError when the sizes differ."""
-    if sr["config"] != landmarks["config"]:
-        raise ModelError(
-            "two runs of one configuration", f"{sr['config']} and {landmarks['config']}", "pick runs of one variant"
-        )
+    """A checkpoint with the averaged weights of both branches. Raises ModelError when they do not fit together."""
     weights = {key: value for key, value in sr["weights"].items() if key.startswith("sr.")}
     weights |= {key: value for key, value in landmarks["weights"].items() if key.startswith("landmarks.")}
-    joined = {
-        "model": sr["model"],
-        "config": sr["config"],
-        "weights": weights,
-        "runs": [summary(sr), summary(landmarks)],
-    }
-    model = checkpoint.build(joined)
+    runs = [summary(sr), summary(landmarks)]
+    joined = {"model": sr["model"], "config": landmarks["config"], "weights": weights, "runs": runs}
+    try:
+        model = checkpoint.build(joined)
+    except RuntimeError as error:
+        got = f"{sr['config']} and {landmarks['config']}"
+        raise ModelError("two runs whose branches fit together", got, "pick runs of one variant") from error
     assert isinstance(model, PicoFace), type(model)
     notes = "; ".join(
         f"{r['name']}: {r['steps']} steps of {r['batch']} on {', '.join(r['packs'])}" for r in joined["runs"]

@@ -30,7 +30,7 @@ AGREEMENT = 0.06  # of the outer eye distance
 def look(model: PicoFace, pictures: np.ndarray) -> np.ndarray:
     """Points [N,68,2] in pixels of the pictures [N,64,64,3] float32 in [0,255]."""
     lr = torch.from_numpy(pictures).permute(0, 3, 1, 2) / 255.0
-    maps = model.landmarks(lr)
+    maps = model.heatmaps(lr)
     return ((centroid(maps, radius=4) + 0.5) * (SIZE / maps.shape[-1]) - 0.5).numpy()
 
 

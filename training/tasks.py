@@ -111,17 +111,17 @@ class LandmarkTask:
         self.held_out: dict[str, FaceStore] = {}
         for source in recipe.packs:
             pack = open_pack(source)
-            weak = "weak" in pack.name
             labelled = {r["id"] for r in pack.select() if r["id"] in pack.points and r.get("suspect", "0") != "1"}
             train, val = ([r for r in pack.select(s) if r["id"] in labelled] for s in ("train", "val"))
             if train:
-                stores.append(load_store(pack, train, canvas=self.CANVAS, fit=True, weak=weak))
+                trust = recipe.weak_weight if "weak" in pack.name else 1.0
+                stores.append(load_store(pack, train, canvas=self.CANVAS, fit=True, trust=trust))
                 shares.append(SHARES.get(pack.name, SHARE))
             if val:
                 self.held_out[pack.name] = load_store(pack, val[:160], canvas=128, fit=True)
             found = {r["id"]: pseudo[r["id"]] for r in pack.select("train") if pseudo and r["id"] in pseudo}
             if found:
-                stores.append(load_pseudo(pack, found, canvas=self.CANVAS))
+                stores.append(load_pseudo(pack, found, canvas=self.CANVAS, trust=recipe.pseudo_weight))
                 shares.append(PSEUDO_SHARE)
         self.store = concatenate(stores)
         chance = np.concatenate([np.full(len(s), share / len(s)) for s, share in zip(stores, shares, strict=True)])
@@ -130,29 +130,30 @@ class LandmarkTask:
     def batch(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
         recipe, rng = self.recipe, np.random.default_rng([self.seed, step])
         chosen = np.searchsorted(self.cumulative, rng.random(recipe.batch)).clip(max=len(self.store) - 1)
+        strength = recipe.polish_augment if step >= recipe.steps * (1.0 - recipe.polish_share) else 1.0
         affine = augment.random_affine(
             rng,
             recipe.batch,
-            rotation_rad=recipe.rotation_rad,
-            log_scale=recipe.log_scale,
-            shift=recipe.shift,
-            shear=recipe.shear,
+            rotation_rad=strength * recipe.rotation_rad,
+            log_scale=strength * recipe.log_scale,
+            shift=strength * recipe.shift,
+            shear=strength * recipe.shear,
         )
         images, points = augment.warp(self.store.pixels[chosen].float(), self.store.points[chosen], affine, n_out=128)
         images, points = augment.mirror(images, torch.from_numpy(rng.random(recipe.batch) < 0.5), points)
         images = torch.from_numpy(shift_colour(images.numpy(), rng, ranges=COLOUR))
         size = recipe.lr_sizes[step % len(recipe.lr_sizes)]
         lr = augment.reduce(images, size)
-        rough = round(0.3 * recipe.batch)
+        rough = round(strength * recipe.rough_share * recipe.batch)
         lr[:rough] = degrade_batch(images[:rough], size, rng, CAMERA)
         inside = ((points > -0.5) & (points < 127.5)).all(dim=2)
-        weight = torch.where(self.store.weak[chosen][:, None], recipe.weak_weight, 1.0) * inside
+        weight = self.store.trust[chosen][:, None] * inside
         return lr / 255.0, points, weight
 
     def loss(self, model: PicoFace, step: int) -> Tensor:
         lr, points, weight = self.batch(step)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            heatmaps = model.landmarks(lr.to(memory_format=torch.channels_last)).float()
+            heatmaps = model.heatmaps(lr.to(memory_format=torch.channels_last)).float()
         cells = (points + 0.5) * (heatmaps.shape[-1] / 128.0) - 0.5
         r = self.recipe
         sigma = r.sigma_cells * (heatmaps.shape[-1] / 32.0) ** 0.75  # a larger map is sharper, but not in proportion
@@ -165,7 +166,7 @@ class LandmarkTask:
     def predict(self, model: PicoFace, pictures: Tensor, size: int) -> Tensor:
         """Points [N,68,2] in pixels of the square pictures [N,3,S,S] uint8."""
         side = pictures.shape[-1]
-        maps = torch.cat([model.landmarks(augment.reduce(part.float(), size) / 255.0) for part in pictures.split(64)])
+        maps = torch.cat([model.heatmaps(augment.reduce(part.float(), size) / 255.0) for part in pictures.split(64)])
         return (centroid(maps, radius=self.recipe.radius) + 0.5) * (side / maps.shape[-1]) - 0.5
 
     @torch.inference_mode()

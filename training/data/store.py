@@ -19,14 +19,14 @@ class FaceStore:
     pixels: Tensor  # [N, 3, canvas, canvas] uint8 RGB
     size: Tensor  # [N] int64, side of the square picture inside the canvas
     points: Tensor  # [N, 68, 2] float32, pixels of the stored picture; NaN where not labelled
-    weak: Tensor  # [N] bool, True where the points were made by a program
+    trust: Tensor  # [N] float32, weight of the points in the loss: 1 for hand-made ones
 
     def __len__(self) -> int:
         return len(self.pixels)
 
 
 def load_store(
-    pack: Pack, rows: Sequence[dict[str, str]], *, canvas: int, fit: bool = False, weak: bool = False
+    pack: Pack, rows: Sequence[dict[str, str]], *, canvas: int, fit: bool = False, trust: float = 1.0
 ) -> FaceStore:
     """Read rows into a store. Pictures are square; those larger than the canvas (or all, with fit) fill it exactly."""
     n = len(rows)
@@ -44,10 +44,10 @@ def load_store(
         if row["id"] in pack.points:
             points[i] = (pack.points[row["id"]] + 0.5) * (new / side) - 0.5
     channels_first = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
-    return FaceStore(channels_first, torch.from_numpy(size), torch.from_numpy(points), torch.full((n,), weak))
+    return FaceStore(channels_first, torch.from_numpy(size), torch.from_numpy(points), torch.full((n,), trust))
 
 
-def load_pseudo(pack: Pack, found: dict[str, np.ndarray], *, canvas: int) -> FaceStore:
+def load_pseudo(pack: Pack, found: dict[str, np.ndarray], *, canvas: int, trust: float) -> FaceStore:
     """Faces with points found by a teacher [68, 2], cut by the landmark window as the labelled archives are."""
     rows = [r for r in pack.rows if r["id"] in found]
     pixels = np.zeros((len(rows), canvas, canvas, 3), np.uint8)
@@ -59,8 +59,8 @@ def load_pseudo(pack: Pack, found: dict[str, np.ndarray], *, canvas: int) -> Fac
         points[i] = apply_affine(truth, invert_affine(window_affine(window, size=canvas)))[0]
     channels_first = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
     n = len(rows)
-    return FaceStore(channels_first, torch.full((n,), canvas), torch.from_numpy(points), torch.full((n,), True))
+    return FaceStore(channels_first, torch.full((n,), canvas), torch.from_numpy(points), torch.full((n,), trust))
 
 
 def concatenate(stores: Sequence[FaceStore]) -> FaceStore:
-    return FaceStore(*(torch.cat([getattr(s, name) for s in stores]) for name in ("pixels", "size", "points", "weak")))
+    return FaceStore(*(torch.cat([getattr(s, name) for s in stores]) for name in ("pixels", "size", "points", "trust")))

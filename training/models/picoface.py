@@ -1,10 +1,13 @@
 """PicoFace: our own network for the edge. One pass turns a tiny face into a sharp face and 68 heatmaps.
 
-Two branches that share only the low-resolution input, so that each can be trained on its own data and licence:
+Two branches, so that each can be trained on its own data and licence:
 
-    lr ─┬─ SuperResolution: conv · n × [x + conv(relu(conv x))] · conv, all at LR size; shuffle ×2, tail, shuffle ×(s/2)
-        │                   + bicubic ×s of lr                                                             -> "sr"
+    lr ─┬─ SuperResolution: conv · n × [x + conv(relu(conv x))] · conv, all at LR size; shuffle ×2, tail,
+        │        │          shuffle ×(s/2), + bicubic ×s of lr                                             -> "sr"
+        │        └ features, read only (×8 variant)
         └─ LandmarkHeatmaps: a one-level hourglass at 16 × 16 cells [, shuffle ×2]                         -> "heatmaps"
+
+No gradient flows from the landmarks into the super-resolution branch: what that branch knows comes from its own data.
 
 Only plain 3×3 convolutions, ReLU, add, pixel shuffle; nothing heavy runs above LR size. While training, every 3×3 is
 the sum of a 3×3, a 1×1, an identity and an edge branch (ECBSR, Zhang et al. 2021), folded *before* each convolution is
@@ -37,6 +40,7 @@ class PicoFaceConfig:
     head_unshuffle: int = 1  # 2: the landmark branch starts at half of LR size
     head_upscale: int = 2  # heatmap cells per cell of the branch; 1: no shuffle at the end
     head_blocks: tuple[int, int, int] = (1, 4, 2)  # residual blocks before, inside and after the hourglass level
+    head_reads_trunk: bool = False  # the landmark branch also sees the super-resolution branch's features
     points: int = 68  # heatmaps
 
     def as_dict(self) -> dict[str, object]:
@@ -123,11 +127,17 @@ class SuperResolution(nn.Module):
         self.tail = nn.Sequential(*[ResidualBlock(tail) for _ in range(config.tail_blocks)])
         self.out = RepConv3x3(tail, 3 * rest * rest, gain=0.1)
 
-    def forward(self, lr: Tensor) -> Tensor:
-        shallow = self.stem(4.0 * lr - 2.0)  # [N,C,h,w]
-        deep = shallow + self.trunk(shallow)
-        wide = self.tail(F.relu(F.pixel_shuffle(self.up(deep), 2)))  # [N,T,2h,2w]
+    def features(self, lr: Tensor) -> Tensor:
+        """What the trunk sees, [N,C,h,w]."""
+        shallow = self.stem(4.0 * lr - 2.0)
+        return shallow + self.trunk(shallow)
+
+    def picture(self, lr: Tensor, features: Tensor) -> Tensor:
+        wide = self.tail(F.relu(F.pixel_shuffle(self.up(features), 2)))  # [N,T,2h,2w]
         return self.bicubic(lr) + F.pixel_shuffle(self.out(wide), self.rest)
+
+    def forward(self, lr: Tensor) -> Tensor:
+        return self.picture(lr, self.features(lr))
 
 
 class LandmarkHeatmaps(nn.Module):
@@ -141,6 +151,10 @@ class LandmarkHeatmaps(nn.Module):
         width, (before, inside, after) = config.head_channels, config.head_blocks
         self.unshuffle = config.head_unshuffle
         self.stem = RepConv3x3(3 * self.unshuffle**2, width)
+        self.read = nn.Conv2d(config.channels, width, 1) if config.head_reads_trunk else None
+        if self.read is not None:
+            nn.init.zeros_(self.read.weight)  # a branch trained without features goes on where it was
+            nn.init.zeros_(self.read.bias)
         self.before = nn.Sequential(*[ResidualBlock(width) for _ in range(before)])
         self.down = RepConv3x3(width, width, stride=2)
         self.inside = nn.Sequential(*[ResidualBlock(width) for _ in range(inside)])
@@ -150,10 +164,14 @@ class LandmarkHeatmaps(nn.Module):
         self.up = RepConv3x3(width, self.upscale**2 * config.tail_channels)
         self.out = RepConv3x3(config.tail_channels, config.points, gain=0.3)
 
-    def forward(self, lr: Tensor) -> Tensor:
+    def forward(self, lr: Tensor, features: Tensor | None = None) -> Tensor:
+        """features [N,channels,h,w] of the super-resolution branch, for a head that reads them."""
         x = 4.0 * lr - 2.0
-        x = F.pixel_unshuffle(x, self.unshuffle) if self.unshuffle > 1 else x
-        fine = self.before(F.relu(self.stem(x)))  # [N,C,g,g]
+        x = self.stem(F.pixel_unshuffle(x, self.unshuffle) if self.unshuffle > 1 else x)
+        if self.read is not None:
+            assert features is not None, "this head reads the trunk"
+            x = x + self.read(features)
+        fine = self.before(F.relu(x))  # [N,C,g,g]
         coarse = self.inside(F.relu(self.down(fine)))  # [N,C,g/2,g/2]
         x = self.after(fine + F.pixel_shuffle(self.back(coarse), 2))
         x = self.up(x)
@@ -172,7 +190,16 @@ class PicoFace(nn.Module):
         self.landmarks = LandmarkHeatmaps(config)
 
     def forward(self, lr: Tensor) -> dict[str, Tensor]:
-        return {"sr": self.sr(lr), "heatmaps": self.landmarks(lr)}
+        features = self.sr.features(lr)
+        return {"sr": self.sr.picture(lr, features), "heatmaps": self.landmarks(lr, features.detach())}
+
+    def heatmaps(self, lr: Tensor) -> Tensor:
+        """The landmark branch alone, with no gradient to the other branch."""
+        if not self.config.head_reads_trunk:
+            return self.landmarks(lr)
+        with torch.no_grad():
+            features = self.sr.features(lr)
+        return self.landmarks(lr, features)
 
     def spec(self, name: str, *, licence: str = "", notes: str = "") -> ModelSpec:
         """What a runtime must know of this network."""
@@ -221,5 +248,5 @@ def _fold_unshuffle(stem: nn.Module) -> nn.Conv2d:
     return conv
 
 
-PICOFACE_X8 = PicoFaceConfig(scale=8, lr_size=16)
+PICOFACE_X8 = PicoFaceConfig(scale=8, lr_size=16, head_reads_trunk=True)
 PICOFACE_X4 = PicoFaceConfig(scale=4, lr_size=32, blocks=8, tail_blocks=0, head_unshuffle=2, head_upscale=1)

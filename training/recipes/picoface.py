@@ -31,7 +31,11 @@ class Recipe:
     log_scale: float = 0.10
     shift: float = 0.06  # of the crop's side
     shear: float = 0.05
+    rough_share: float = 0.3  # of the landmark batches: blur, noise, JPEG
+    polish_share: float = 0.35  # last part of a landmark run, with augmentation
+    polish_augment: float = 0.45  # times as strong: boxes in use are off by less than the training's
     weak_weight: float = 0.3  # of program-made points against hand-made ones
+    pseudo_weight: float = 0.8  # of the teacher's points: off by less than a 16-px student
     sigma_cells: float = 1.5
     radius: int = 4  # of the centroid decoder, as in the SDK
     map_weight: float = 60.0  # the maps must place the peak: the points alone are content with a flat map
