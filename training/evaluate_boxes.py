@@ -1,6 +1,6 @@
 """What the detector's boxes cost: landmarks end to end from found faces, beside the same faces from landmark boxes.
 
-    python -m training.evaluate_boxes --pack demo_free --pack faces68_helen_nc --split val --json OUT
+    python -m training.evaluate_boxes --pack demo_free --split demo --pack faces68_helen_nc --split val --json OUT
 
 Every photo with points (the whole scene where the archive has one) is reduced until its landmark window has 24, 48 and
 96 px, the detector looks for the face, and FaceEnhancer finds the points from that box and from the true landmark box.
