@@ -42,11 +42,15 @@ eval:  ## the evaluation tables of the documents (needs the data archives)
 	$(EVALUATE) picoface_x8 --pack fsrnet_val_nc --split helen --protocol fsrnet --lr-size 16 $(OUT)_11_fsrnet_helen.json
 	$(EVALUATE) picoface_x8 --pack fsrnet_val_nc --split celeba --protocol fsrnet --lr-size 16 $(OUT)_12_fsrnet_celeba.json
 	$(EVALUATE) picoface_x8 --pack faces_clean_ccby_pd --split val --lr-size 16 --degraded $(OUT)_13_degraded.json
+	$(EVALUATE) picoface_x4 --pack fsrnet_val_nc --split helen --protocol fsrnet --lr-size 32 $(OUT)_14_fsrnet_helen_x4.json
 	$(EVALUATE) picoface_x8 --pack faces68_helen_nc --split test --lr-size 16 $(OUT)_20_helen_16.json
 	$(EVALUATE) picoface_x4 --pack faces68_helen_nc --split test --lr-size 32 $(OUT)_21_helen_32.json
 	$(EVALUATE) picoface_x4 --pack faces68_helen_nc --split test --lr-size 64 $(OUT)_22_helen_64.json
 	$(EVALUATE) picoface_x8 --pack faces68_helen_nc --split test --lr-size 16 --jitter $(OUT)_23_helen_16_jitter.json
-	$(EVALUATE) picoface_x4 --pack faces68_ytf_weak_nc --split val --lr-size 32 $(OUT)_24_video_frames.json
+	$(EVALUATE) picoface_x4 --pack faces68_helen_nc --split test --lr-size 64 --jitter $(OUT)_24_helen_64_jitter.json
+	$(EVALUATE) picoface_x8 --pack faces68_ytf_weak_nc --split val --lr-size 16 $(OUT)_25_video_frames_16.json
+	$(EVALUATE) picoface_x4 --pack faces68_ytf_weak_nc --split val --lr-size 32 $(OUT)_26_video_frames_32.json
+	$(EVALUATE) picoface_x4 --pack faces68_ytf_weak_nc --split val --lr-size 64 $(OUT)_27_video_frames_64.json
 	$(PY) -m training.evaluate_boxes --pack demo_free --split demo --pack faces68_helen_nc --split val \
 		--json benchmarks/results/boxes.json
 	$(PY) -m benchmarks.report --write
