@@ -16,7 +16,8 @@ from sdk.image.crop import apply_affine, crop, inside_fraction, landmark_box, sq
 from sdk.image.heatmap import decode
 from sdk.image.pixels import from_network, to_network
 from sdk.result import FaceResult, FaceStatus
-from sdk.routing import Route, choose_routes
+from sdk.routing import MAX_SHRINK, Route, choose_routes
+from sdk.sharpness import SHARP, detail_ratio
 
 __all__ = ["Cut", "Face", "frame_cut", "pictures_cut", "refined_windows", "results_of", "run_faces"]
 
@@ -178,10 +179,15 @@ def results_of(
         side = float(windows[i, 2] - windows[i, 0])
         status, reason = _status(face, side, float(inside[i]), min_confidence)
         image = face.image
-        if status is FaceStatus.NOT_DEGRADED:
-            crops = cut(np.array([i]), windows[i : i + 1], face.route.hr_size)
-            image = (crops[0] + 0.5).astype(np.uint8)
         assert image is not None, i  # results come from passes with pictures
+        if side > MAX_SHRINK * face.route.lr_size:  # the input has lost detail that the frame may hold
+            index, window = np.array([i]), windows[i : i + 1]
+            sharp = cut(index, window, face.route.hr_size)[0]  # [S, S, 3]
+            ratio = detail_ratio(sharp, image, cut(index, window, face.route.lr_size)[0])
+            if ratio >= SHARP:
+                image = (sharp + 0.5).astype(np.uint8)
+                if status is not FaceStatus.LOW_CONFIDENCE:
+                    status, reason = FaceStatus.NOT_DEGRADED, "the frame is at least as sharp as our output"
         results.append(
             FaceResult(
                 image=image if color == "rgb" else np.ascontiguousarray(image[..., ::-1]),
@@ -208,8 +214,6 @@ def _status(face: Face, side: float, inside: float, min_confidence: float) -> tu
             FaceStatus.TOO_SMALL,
             f"the window has {side:.1f} px a side, below {TOO_SMALL_PX:g} px details are guesses",
         )
-    if side >= face.route.hr_size:
-        return FaceStatus.NOT_DEGRADED, f"the frame has {side:.0f} px where our output has {face.route.hr_size} px"
     if inside < INSIDE_ENOUGH:
         return FaceStatus.PARTLY_OUTSIDE, f"{100 * (1 - inside):.0f} % of the window lies outside the frame"
     return FaceStatus.OK, ""

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from sdk.runtime.backend import Backend
 
-__all__ = ["Route", "choose_routes", "routes_of"]
+__all__ = ["MAX_SHRINK", "Route", "choose_routes", "routes_of"]
 
 # A window may be this much larger than the network's input: a third of its pixels' detail is given up before the next
 # larger input is taken. With inputs of 16, 32 and 64 px: up to 24 px -> 16, up to 48 px -> 32, above -> 64.

@@ -68,15 +68,20 @@ def landmark_loss(
     radius: int,
     map_weight: float,
     point_weight: float,
+    from_peak: bool = False,
 ) -> Tensor:
-    """Squared error of the maps plus L1 of the decoded points (in crop widths), both weighted per point."""
+    """Squared error of the maps plus L1 of the decoded points (in crop widths), both weighted per point.
+
+    from_peak: decode around the arg-max, as the SDK will, in place of the true cell. Only for maps that have a peak.
+    """
     size = heatmaps.shape[-1]
     maps = gaussian_maps(target, size, sigma=sigma)
     # Weighted towards the Gaussian: 32 x 32 cells are mostly background.
     emphasis = 1.0 + 9.0 * maps
     map_error = ((heatmaps - maps).square() * emphasis).mean(dim=(2, 3))  # [N,K]
     cell = target.round().long().clamp(0, size - 1)
-    decoded = centroid(heatmaps, radius=radius, centres=cell[..., 1] * size + cell[..., 0])
+    centres = None if from_peak else cell[..., 1] * size + cell[..., 0]
+    decoded = centroid(heatmaps, radius=radius, centres=centres)
     point_error = F.smooth_l1_loss(decoded, target, beta=0.5, reduction="none").mean(dim=2) / size
     total = weight.sum().clamp_min(1.0)
     return ((map_weight * map_error + point_weight * point_error) * weight).sum() / total

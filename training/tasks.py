@@ -130,7 +130,7 @@ class LandmarkTask:
     def batch(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
         recipe, rng = self.recipe, np.random.default_rng([self.seed, step])
         chosen = np.searchsorted(self.cumulative, rng.random(recipe.batch)).clip(max=len(self.store) - 1)
-        strength = recipe.polish_augment if step >= recipe.steps * (1.0 - recipe.polish_share) else 1.0
+        strength = recipe.polish_augment if self.polishing(step) else 1.0
         affine = augment.random_affine(
             rng,
             recipe.batch,
@@ -150,6 +150,9 @@ class LandmarkTask:
         weight = self.store.trust[chosen][:, None] * inside
         return lr / 255.0, points, weight
 
+    def polishing(self, step: int) -> bool:
+        return step >= self.recipe.steps * (1.0 - self.recipe.polish_share)
+
     def loss(self, model: PicoFace, step: int) -> Tensor:
         lr, points, weight = self.batch(step)
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -159,7 +162,8 @@ class LandmarkTask:
         sigma = r.sigma_cells * (heatmaps.shape[-1] / 32.0) ** 0.75  # a larger map is sharper, but not in proportion
         return landmark_loss(
             heatmaps, cells, weight,
-            sigma=sigma, radius=r.radius, map_weight=r.map_weight, point_weight=r.point_weight,
+            sigma=sigma, radius=r.radius, from_peak=self.polishing(step),
+            map_weight=r.map_weight, point_weight=r.point_weight,
         )  # fmt: skip
 
     @torch.inference_mode()

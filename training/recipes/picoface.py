@@ -1,6 +1,6 @@
 """Recipes of PicoFace. No paper stands behind these numbers: all are our choice, reasons beside them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from training.models.picoface import PICOFACE_X4, PICOFACE_X8, PicoFaceConfig
 
@@ -32,7 +32,7 @@ class Recipe:
     shift: float = 0.06  # of the crop's side
     shear: float = 0.05
     rough_share: float = 0.3  # of the landmark batches: blur, noise, JPEG
-    polish_share: float = 0.35  # last part of a landmark run, with augmentation
+    polish_share: float = 0.35  # last part of a landmark run: points decoded around the peak, augmentation
     polish_augment: float = 0.45  # times as strong: boxes in use are off by less than the training's
     weak_weight: float = 0.3  # of program-made points against hand-made ones
     pseudo_weight: float = 0.8  # of the teacher's points: off by less than a 16-px student
@@ -56,6 +56,11 @@ RECIPES = {
         "picoface_x4_landmarks", PICOFACE_X4, "landmarks", LANDMARKS, steps=14000, lr_sizes=(64, 32)
     ),
 }
+
+# Short second runs from --init, on the finished super-resolution branch: gentle all the way.
+POLISH = {"lr": 4.0e-4, "warmup_steps": 100, "decay_share": 0.8, "polish_share": 1.0, "map_weight": 20.0}
+for _name in ("picoface_x8_landmarks", "picoface_x4_landmarks"):
+    RECIPES[f"{_name}_polish"] = replace(RECIPES[_name], name=f"{_name}_polish", steps=3500, **POLISH)
 
 NETWORKS = {  # a whole network: its branches, trained one after the other and joined
     "picoface_x8": ("picoface_x8_sr", "picoface_x8_landmarks"),
