@@ -94,7 +94,7 @@ def test_ctrl_c_leaves_whole_files_and_a_summary(run, folder, tmp_path, monkeypa
 
 def test_json(run, folder, tmp_path):
     out, report = tmp_path / "out", tmp_path / "all.json"
-    run(folder / "a.png", "-o", out, "--json", report, "--boxes", BOX)
+    run(folder / "a.png", "-o", out, "--json", report, "--boxes", BOX, "--box-kind", "crop")
     code, _, _ = run(folder / "sub", folder / "empty.jpg", "-o", out, "--json", report)
     files = {entry["input"]: entry for entry in json.loads(report.read_text())["files"]}
     assert code == 1 and len(files) == 3  # the earlier run's entry is kept
@@ -104,9 +104,9 @@ def test_json(run, folder, tmp_path):
     assert {"read", "enhance", "write"} <= set(files[str(folder / "a.png")]["timings_ms"])
     assert "empty" in files[str(folder / "empty.jpg")]["error"]
     again = tmp_path / "again.png"  # what --json wrote goes back in as boxes
-    assert run(folder / "a.png", "-o", again, "--boxes", report)[0] == 0
+    assert run(folder / "a.png", "-o", again, "--boxes", report, "--box-kind", "crop")[0] == 0
     np.testing.assert_array_equal(pixels(again), pixels(out / "a.png"))
-    run(folder / "a.png", "-o", tmp_path / "x.png", "--json", "--boxes", BOX)
+    run(folder / "a.png", "-o", tmp_path / "x.png", "--json", "--boxes", BOX, "--box-kind", "crop")
     assert json.loads((tmp_path / "x.png.json").read_text())["faces"][0]["status"] == "ok"
 
 
