@@ -114,7 +114,8 @@ def test_joined_branches_come_from_their_own_runs(recipe, tmp_path):
     run = fitted(recipe, tmp_path, stop_at=3)
     saved = checkpoint.load(run.path)
     other = {**saved, "weights": {k: torch.zeros_like(v) for k, v in saved["weights"].items()}}
-    joined = join(saved, other, "made")
+    joined = join(saved, other, "made", earlier=[{**saved, "step": 77}])
+    assert "77 steps" in joined["spec"]
     for key, value in joined["weights"].items():
         expected = saved["weights"][key] if key.startswith("sr.") else torch.zeros_like(value)
         assert torch.equal(value, expected), key

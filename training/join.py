@@ -6,6 +6,7 @@ The branches of PicoFace share no weights, so each keeps the licence of its own 
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,16 @@ def summary(saved: dict[str, Any]) -> dict[str, Any]:
     return {**recipe, "steps": saved["step"], "minutes": round(saved["seconds"] / 60.0, 1), "seed": saved["seed"]}
 
 
-def join(sr: dict[str, Any], landmarks: dict[str, Any], name: str) -> dict[str, Any]:
-    """A checkpoint with the averaged weights of both branches. Raises ModelError when they do not fit together."""
+def join(
+    sr: dict[str, Any], landmarks: dict[str, Any], name: str, *, earlier: Sequence[dict[str, Any]] = ()
+) -> dict[str, Any]:
+    """A checkpoint with the averaged weights of both branches. Raises ModelError when they do not fit together.
+
+    earlier: runs that the two started from, oldest first; told in the notes, so that a model card hides no training.
+    """
     weights = {key: value for key, value in sr["weights"].items() if key.startswith("sr.")}
     weights |= {key: value for key, value in landmarks["weights"].items() if key.startswith("landmarks.")}
-    runs = [summary(sr), summary(landmarks)]
+    runs = [summary(run) for run in (sr, *earlier, landmarks)]
     joined = {"model": sr["model"], "config": landmarks["config"], "weights": weights, "runs": runs}
     try:
         model = checkpoint.build(joined)
@@ -49,10 +55,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training.join", description=__doc__)
     parser.add_argument("--sr", type=Path, required=True, help="checkpoint that gives the super-resolution branch")
     parser.add_argument("--landmarks", type=Path, required=True, help="checkpoint that gives the landmark branch")
+    parser.add_argument(
+        "--earlier", type=Path, nargs="*", default=[], help="runs that these started from, oldest first"
+    )
     parser.add_argument("--name", required=True, help="name of the joined network, e.g. picoface_x8")
     parser.add_argument("-o", "--out", type=Path, required=True)
     args = parser.parse_args(arguments)
-    checkpoint.save(args.out, join(checkpoint.load(args.sr), checkpoint.load(args.landmarks), args.name))
+    earlier = [checkpoint.load(path) for path in args.earlier]
+    joined = join(checkpoint.load(args.sr), checkpoint.load(args.landmarks), args.name, earlier=earlier)
+    checkpoint.save(args.out, joined)
     return 0
 
 
