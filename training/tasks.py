@@ -3,6 +3,7 @@
 Batches depend on nothing else, so a resumed run sees exactly what an unbroken one would have seen.
 """
 
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -69,7 +70,8 @@ class SuperResolutionTask:
         hr[:shifted] = torch.from_numpy(shift_colour(hr[:shifted].numpy(), rng, ranges=COLOUR))
         size_lr = recipe.lr_sizes[step % len(recipe.lr_sizes)]
         lr = augment.reduce(hr, size_lr)
-        lr[:shifted] = degrade_batch(hr[:shifted], size_lr, rng, CAMERA)
+        ranges = replace(CAMERA, probability=recipe.degradation)
+        lr[:shifted] = degrade_batch(hr[:shifted], size_lr, rng, ranges)
         return lr / 255.0, hr / 255.0
 
     def loss(self, model: PicoFace, step: int) -> Tensor:
