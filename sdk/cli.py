@@ -96,8 +96,17 @@ def _run(options: argparse.Namespace) -> int:
     if options.aligned and (options.boxes is not None or options.no_paste or options.detector):
         got = "another way to cut faces out beside it"
         raise InputError("--aligned alone", got, "leave out --boxes, --detector and --no-paste")
-    jobs = plan_jobs(options.inputs, options.out, suffix=options.suffix, ext=options.ext)
-    boxes = load_boxes(options.boxes, pictures=len(jobs)) if options.boxes is not None else None
+    jobs = plan_jobs(
+        options.inputs,
+        options.out,
+        suffix=options.suffix,
+        ext=options.ext,
+        compare=options.compare,
+        faces=options.no_paste,
+        force=options.force,
+    )
+    sources = [job.source for job in jobs]
+    boxes = load_boxes(options.boxes, sources=sources) if options.boxes is not None else None
 
     from sdk.enhancer import FaceEnhancer  # late: --help and wrong usage answer at once
     from sdk.photo import PhotoOptions
@@ -107,9 +116,7 @@ def _run(options: argparse.Namespace) -> int:
         aligned=options.aligned,
         boxes=boxes,
         box_kind=options.box_kind,
-        compare=options.compare,
         strength=options.strength,
-        paste=not options.no_paste,
         max_megapixels=options.max_megapixels,
     )
     reports = Reports(file=Path(options.json) if options.json else None, beside=options.json == BESIDE)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,13 @@ import numpy.typing as npt
 from sdk.enhancer import PAINTED, FaceEnhancer
 from sdk.image.resample import resize
 from sdk.pictures import FORMATS, Picture, encode_picture, read_picture, resized_like, write_file
-from sdk.plan import Boxes, Job
+from sdk.plan import Boxes, Job, face_path
 from sdk.result import FaceResult
 
-__all__ = ["PhotoOptions", "enhance_photo", "face_path", "is_done"]
+__all__ = ["PhotoOptions", "enhance_photo"]
 
 U8 = npt.NDArray[np.uint8]
+File = tuple[Path, bytes]
 
 
 @dataclass(frozen=True)
@@ -29,24 +31,19 @@ class PhotoOptions:
     aligned: bool = False  # pictures are faces cut out already
     boxes: Boxes | None = None  # None: the detector's
     box_kind: str = "face"
-    compare: bool = False  # a second file: before and after side by side
     strength: float = 1.0  # 0..1
-    paste: bool = True  # False: face pictures alone, one file each
     max_megapixels: float = 120.0
 
 
-def face_path(target: Path, number: int) -> Path:
-    """Where face `number` of a picture goes with paste=False."""
-    return target.with_name(f"{target.stem}_face{number:02d}{target.suffix}")
-
-
-def is_done(target: Path, options: PhotoOptions) -> bool:
-    """Has an earlier run finished this picture? Faces are written last to first: the first stands for all."""
-    return (target if options.paste or options.aligned else face_path(target, 0)).exists()
-
-
-def enhance_photo(enhancer: FaceEnhancer, job: Job, options: PhotoOptions) -> dict[str, Any]:
-    """Does one job; returns its JSON-ready record. `enhancer` must be of color "rgb".
+def enhance_photo(
+    enhancer: FaceEnhancer,
+    job: Job,
+    options: PhotoOptions,
+    *,
+    attach: Callable[[dict[str, Any]], list[File]] | None = None,
+) -> dict[str, Any]:
+    """Does one job; returns its JSON-ready record. `enhancer` must be of color "rgb". `attach` makes further files
+    of the record, written before the pictures: the output's presence says that all is there.
 
     Raises InputError (the picture, its boxes), OutputError, DetectorError and what FaceEnhancer raises.
     """
@@ -62,8 +59,9 @@ def enhance_photo(enhancer: FaceEnhancer, job: Job, options: PhotoOptions) -> di
         kind = options.box_kind if options.boxes is not None else "face"
         results = enhancer.enhance(frame, boxes, box_kind=kind)
     clock.mark("enhance")
-    notes = _write(enhancer, picture, results, job, options, clock)
-    return {
+    files, notes = _outputs(enhancer, picture, results, job, options, clock)
+    clock.mark("encode")
+    record = {
         "input": str(job.source),
         "output": str(job.target),
         "width": frame.shape[1],
@@ -72,6 +70,9 @@ def enhance_photo(enhancer: FaceEnhancer, job: Job, options: PhotoOptions) -> di
         "timings_ms": clock.spans_ms,
         "notes": notes,
     }
+    _write_files([*(attach(record) if attach is not None else []), *files])
+    clock.mark("write")
+    return record
 
 
 class _Clock:
@@ -87,55 +88,67 @@ class _Clock:
         self._last_s = now_s
 
 
-def _write(
+def _outputs(
     enhancer: FaceEnhancer,
     picture: Picture,
     results: Sequence[FaceResult],
     job: Job,
     options: PhotoOptions,
     clock: _Clock,
-) -> list[str]:
-    """Writes what the options ask for; returns notes on it."""
+) -> tuple[list[File], list[str]]:
+    """The files of a job in the order of writing, and notes on them."""
     if options.aligned:
         image = _blend(picture.pixels, results[0].image, options.strength)
-        like = resized_like(picture, len(image))
-        return [*picture.notes, *_write_picture(job.target, image, like, picture.pixels, options, clock)]
-    if not options.paste:
-        return [*picture.notes, *_write_faces(picture, results, job.target, clock)]
+        files, notes = _picture_files(job, image, resized_like(picture, len(image)), picture.pixels)
+        return files, [*picture.notes, *notes]
+    if job.faces:
+        files = _face_files(picture, results, job.target)
+        return files, [*picture.notes, *([] if files else ["no face to write"])]
     touched = options.strength > 0 and any(result.status in PAINTED for result in results)
     if not touched and FORMATS.get(job.source.suffix.lower()) == FORMATS[job.target.suffix.lower()] == picture.format:
-        write_file(job.target, job.source.read_bytes())  # bit for bit, with all that picture files carry
-        clock.mark("write")
-        return ["no face was changed: the file is copied"]
+        # bit for bit, with all that picture files carry
+        return [(job.target, job.source.read_bytes())], ["no face was changed: the file is copied"]
     image = enhancer.render(picture.pixels, results, strength=options.strength)
     clock.mark("render")
-    return [*picture.notes, *_write_picture(job.target, image, picture, picture.pixels, options, clock)]
+    files, notes = _picture_files(job, image, picture, picture.pixels)
+    return files, [*picture.notes, *notes]
 
 
-def _write_picture(
-    target: Path,
+def _picture_files(
+    job: Job,
     image: U8,  # [H, W, 3] after
     like: Picture,
     before: U8,  # [h, w, 3]
-    options: PhotoOptions,
-    clock: _Clock,
-) -> list[str]:
-    data, notes = encode_picture(image, target.suffix, like=like)
-    if options.compare:  # before the picture itself, whose presence says that the job is done
-        sheet, _ = encode_picture(_side_by_side(before, image), target.suffix)
-        write_file(target.with_name(f"{target.stem}_compare{target.suffix}"), sheet)
-    write_file(target, data)
-    clock.mark("write")
-    return notes
+) -> tuple[list[File], list[str]]:
+    data, notes = encode_picture(image, job.target.suffix, like=like)
+    files: list[File] = []
+    if job.sheet is not None:  # before the picture itself, whose presence says that the job is done
+        files.append((job.sheet, encode_picture(_side_by_side(before, image), job.sheet.suffix)[0]))
+    return [*files, (job.target, data)], notes
 
 
-def _write_faces(picture: Picture, results: Sequence[FaceResult], target: Path, clock: _Clock) -> list[str]:
-    images = [(number, result.image) for number, result in enumerate(results) if result.image is not None]
-    for number, image in reversed(images):
-        data, _ = encode_picture(image, target.suffix, like=Picture(image, None, picture.grey, picture.format))
-        write_file(face_path(target, number), data)
-    clock.mark("write")
-    return [] if images else ["no face to write"]
+def _face_files(picture: Picture, results: Sequence[FaceResult], target: Path) -> list[File]:
+    files: list[File] = []
+    for number, result in enumerate(results):
+        if result.image is not None:
+            like = Picture(result.image, None, picture.grey, picture.format)
+            files.append((face_path(target, number), encode_picture(result.image, target.suffix, like=like)[0]))
+    return files
+
+
+def _write_files(files: Sequence[File]) -> None:
+    """Writes all; if that is cut short, those that are new go again, or the next run would trip over them."""
+    new: list[Path] = []
+    try:
+        for path, data in files:
+            if not path.exists():
+                new.append(path)
+            write_file(path, data)
+    except BaseException:  # Ctrl-C too
+        for path in new:
+            with contextlib.suppress(OSError):
+                path.unlink()
+        raise
 
 
 def _blend(

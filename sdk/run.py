@@ -12,9 +12,9 @@ from typing import Any, cast
 
 from sdk.enhancer import FaceEnhancer
 from sdk.errors import FaceTRTError, MissingPackageError, OutputError
-from sdk.photo import PhotoOptions, enhance_photo, is_done
+from sdk.photo import PhotoOptions, enhance_photo
 from sdk.pictures import write_file
-from sdk.plan import Job
+from sdk.plan import Job, is_done
 from sdk.progress import Progress
 
 __all__ = ["DONE", "INTERRUPTED", "SOME_FAILED", "Reports", "run_jobs"]
@@ -95,7 +95,7 @@ def run_jobs(
     """
     counts: Counter[str] = Counter()
     progress = Progress(len(jobs), sys.stderr, show=not quiet)
-    waiting = any(job.problem is None and (force or not is_done(job.target, photo)) for job in jobs)
+    waiting = any(job.problem is None and (force or not is_done(job)) for job in jobs)
     enhancer = open_enhancer() if waiting else None
     code = DONE
     started_s = time.monotonic()
@@ -134,7 +134,7 @@ def _one(
     quiet: bool,
 ) -> None:
     """Does, skips or fails one job, and says so."""
-    if job.problem is None and not force and is_done(job.target, photo):
+    if job.problem is None and not force and is_done(job):
         counts["there"] += 1
         if not quiet:
             progress.say(f"{job.source}: {job.target} is already there (--force does it again)", sys.stdout)
