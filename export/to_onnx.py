@@ -19,7 +19,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from sdk.errors import ModelError
+from sdk.errors import FaceTRTError, ModelError, OutputError
 from sdk.spec import METADATA_KEY, ModelSpec
 from training import checkpoint
 
@@ -137,11 +137,16 @@ def check(graph: onnx.ModelProto, model: nn.Module, spec: ModelSpec) -> float:
 
 
 def write(graph: onnx.ModelProto, path: Path) -> None:
-    """Write then rename: no half file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write then rename: no half file. Raises OutputError."""
     temporary = path.with_suffix(".onnx.part")
-    temporary.write_bytes(graph.SerializeToString())
-    os.replace(temporary, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(graph.SerializeToString())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        got = f"{path} ({error.strerror})"
+        raise OutputError("a file to write the model to", got, "choose another -o, or free some room") from error
 
 
 def convert(source: Path, target: Path, *, store: str = "fp32") -> str:
@@ -153,7 +158,7 @@ def convert(source: Path, target: Path, *, store: str = "fp32") -> str:
             f"{source}, a run in progress",
             "join its parts: python -m training.join",
         )
-    spec = ModelSpec.from_json(saved["spec"])
+    spec = ModelSpec.from_json(str(saved["spec"]))
     model = checkpoint.build(saved)
     model = model.folded() if hasattr(model, "folded") else model
     if store == "fp16":
@@ -176,7 +181,12 @@ def main(arguments: list[str] | None = None) -> int:
         "--store", choices=("fp32", "fp16"), default="fp32", help="type of the stored weights (default: %(default)s)"
     )
     args = parser.parse_args(arguments)
-    sys.stdout.write(convert(args.checkpoint, args.out, store=args.store) + "\n")
+    try:
+        line = convert(args.checkpoint, args.out, store=args.store)
+    except FaceTRTError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    sys.stdout.write(line + "\n")
     return 0
 
 

@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from sdk.errors import ModelError
+from sdk.errors import InputError, ModelError, OutputError
 from training import checkpoint
-from training.join import join
+from training.join import join, licence
 from training.models.picoface import PicoFaceConfig
 from training.recipes.picoface import NETWORKS, RECIPES
+from training.run import Run, learning_rate, write_samples
 from training.tasks import make_task
-from training.train import Run, learning_rate, main, write_samples
+from training.train import main
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = PicoFaceConfig(
@@ -110,18 +111,65 @@ def test_sigterm_saves_and_says_so(face_pack, tmp_path):
     assert f"stopped at step {saved['step']}" in said and saved["step"] >= 2
 
 
-def test_joined_branches_come_from_their_own_runs(recipe, tmp_path):
-    run = fitted(recipe, tmp_path, stop_at=3)
-    saved = checkpoint.load(run.path)
-    other = {**saved, "weights": {k: torch.zeros_like(v) for k, v in saved["weights"].items()}}
-    joined = join(saved, other, "made", earlier=[{**saved, "step": 77}])
-    assert "77 steps" in joined["spec"]
-    for key, value in joined["weights"].items():
-        expected = saved["weights"][key] if key.startswith("sr.") else torch.zeros_like(value)
-        assert torch.equal(value, expected), key
-    assert "research use only" in joined["spec"] and joined["runs"][0]["steps"] == 3
-    with pytest.raises(ModelError, match="fit together"):
-        join(saved, {**saved, "config": {**saved["config"], "blocks": 9}}, "made")
+def test_joined_branches_come_from_their_own_runs(face_pack, tmp_path):
+    config = replace(SMALL, head_reads_trunk=True)
+    sr_recipe, points_recipe = (
+        replace(RECIPES[f"picoface_x8_{part}"], config=config, packs=(str(face_pack),), steps=12, batch=4)
+        for part in ("sr", "landmarks")
+    )
+    sr = checkpoint.load(fitted(sr_recipe, tmp_path / "sr", stop_at=3).path)
+    stranger = checkpoint.load(fitted(points_recipe, tmp_path / "stranger", stop_at=3).path)
+    with pytest.raises(ModelError, match="--other-trunk"):
+        join(sr, stranger, "made")
+    with pytest.raises(ModelError, match="landmark branch was trained"):
+        join(sr, sr, "made")
+    run = Run(points_recipe, tmp_path / "points", seed=3, initial=tmp_path / "sr" / "last.pt")
+    run.advance(make_task(points_recipe, 3))
+    run.save()
+    points = checkpoint.load(run.path)
+    joined = join(sr, points, "made")
+    lr = torch.rand(2, 3, 16, 16)
+    with torch.inference_mode():
+        got = checkpoint.build(joined)(lr)
+        torch.testing.assert_close(got["heatmaps"], run.average(lr)["heatmaps"], atol=1e-5, rtol=0)
+    assert [r["steps"] for r in joined["runs"]] == [3, 1]
+    assert "3 steps of 4" in joined["spec"] and "the terms of its training data" in joined["spec"]
+
+
+def test_a_free_branch_is_called_free_and_no_other():
+    free, mixed = ({"part": "sr", "packs": [p], "name": p} for p in ("faces_clean_ccby_pd", "faces68_helen_nc"))
+    assert "Apache-2.0" in licence("sr", [free])
+    assert "research use only" in licence("sr", [free, mixed])
+    assert "faces_of_mine" in licence("landmarks", [{"part": "landmarks", "packs": ["faces_of_mine"], "name": "x"}])
+
+
+@pytest.mark.parametrize("change", [{"lr": 1.0}, {"batch": 5}, {"packs": ("elsewhere",)}])
+def test_another_run_does_not_go_on_in_the_same_folder(recipe, tmp_path, change):
+    fitted(recipe, tmp_path, stop_at=2)
+    with pytest.raises(InputError, match="another --out"):
+        Run(replace(recipe, **change), tmp_path, seed=3)
+    with pytest.raises(InputError, match="seed=3"):
+        Run(recipe, tmp_path, seed=4)
+    assert Run(replace(recipe, steps=99), tmp_path, seed=3).step == 2
+
+
+def test_an_archive_of_one_s_own_may_have_any_name(face_pack, tmp_path):
+    own = face_pack.rename(face_pack.parent / "mine")
+    recipe = replace(RECIPES["picoface_x8_landmarks"], config=SMALL, packs=(str(own),), steps=2, batch=2)
+    run = fitted(recipe, tmp_path / "run")
+    assert "nme_mine_16" in run.history[-1]
+    (own / "landmarks.npz").unlink()
+    with pytest.raises(InputError, match="faces with points"):
+        make_task(recipe, 0)
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(tmp_path):
+    path = tmp_path / "last.pt"
+    checkpoint.save(path, {"step": 1})
+    (tmp_path / "last.pt.part").mkdir()  # in the way, as a full disk would be
+    with pytest.raises((OutputError, OSError)):
+        checkpoint.save(path, {"step": 2})
+    assert checkpoint.load(path)["step"] == 1
 
 
 @pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04 no zip"])
@@ -151,9 +199,9 @@ def test_foreign_and_missing_checkpoints_are_refused(tmp_path):
         checkpoint.load(tmp_path / "none.pt")
 
 
-def test_every_network_has_its_branches():
-    assert all(part in RECIPES for parts in NETWORKS.values() for part in parts)
-    assert main(["--recipe", "picoface_x8_sr", "--packs", "/nowhere", "--out", "/tmp/unused"]) == 2
+def test_every_network_has_its_stages(tmp_path):
+    assert all(stage in RECIPES for stages in NETWORKS.values() for stage in stages)
+    assert main(["--recipe", "picoface_x8_sr", "--packs", "/nowhere", "--out", str(tmp_path / "x")]) == 2
 
 
 def test_sample_sheet_is_laid_out_in_rows(tmp_path):

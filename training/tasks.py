@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdk.errors import InputError
 from sdk.image.points68 import OUTER_EYES
 from training.data import augment
 from training.data.degrade import CAMERA, FIXED, Degradation, degrade, shift_colour
@@ -125,6 +126,10 @@ class LandmarkTask:
             if found:
                 stores.append(load_pseudo(pack, found, canvas=self.CANVAS, trust=recipe.pseudo_weight))
                 shares.append(PSEUDO_SHARE)
+        if not stores or not self.held_out:
+            packs = ", ".join(recipe.packs)
+            got = f"{sum(len(s) for s in stores)} to learn from and {len(self.held_out)} archives to validate on"
+            raise InputError(f"faces with points in the splits train and val of {packs}", got, "see docs/DATA.md")
         self.store = concatenate(stores)
         chance = np.concatenate([np.full(len(s), share / len(s)) for s, share in zip(stores, shares, strict=True)])
         self.cumulative = np.cumsum(chance / chance.sum())
@@ -182,7 +187,7 @@ class LandmarkTask:
             for size in self.recipe.lr_sizes:
                 error = (self.predict(model, store.pixels, size) - store.points).norm(dim=2).mean(dim=1)
                 eyes = store.points[:, OUTER_EYES[0]] - store.points[:, OUTER_EYES[1]]
-                scores[f"nme_{name.split('_')[1]}_{size}"] = float((100.0 * error / eyes.norm(dim=1)).mean())
+                scores[f"nme_{name}_{size}"] = float((100.0 * error / eyes.norm(dim=1)).mean())
         return scores
 
     @torch.inference_mode()

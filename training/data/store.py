@@ -28,16 +28,20 @@ class FaceStore:
 def load_store(
     pack: Pack, rows: Sequence[dict[str, str]], *, canvas: int, fit: bool = False, trust: float = 1.0
 ) -> FaceStore:
-    """Read rows into a store. Pictures are square; those larger than the canvas (or all, with fit) fill it exactly."""
+    """Read rows into a store; pictures larger than the canvas (or all, with fit) fill it exactly.
+
+    Raises:
+        InputError: a picture that is not square or cannot be read.
+    """
     n = len(rows)
     pixels = np.zeros((n, canvas, canvas, 3), np.uint8)
     size = np.zeros(n, np.int64)
     points = np.full((n, 68, 2), np.nan, np.float32)
     for i, row in enumerate(rows):
-        image = pack.picture(row)
+        image = pack.square_picture(row)
         side = image.shape[0]
         new = canvas if fit else min(side, canvas)
-        if new != side or image.shape[1] != side:
+        if new != side:
             image = resize(image, (new, new))
         pixels[i, :new, :new] = image
         size[i] = new

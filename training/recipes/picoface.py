@@ -52,9 +52,9 @@ RECIPES = {
     "picoface_x4_sr": Recipe(
         "picoface_x4_sr", PICOFACE_X4, "sr", FREE, steps=7000, batch=16, lr_sizes=(32,), window_sides=(0.57, 1.4)
     ),
-    "picoface_x8_landmarks": Recipe("picoface_x8_landmarks", PICOFACE_X8, "landmarks", LANDMARKS, steps=20000),
+    "picoface_x8_landmarks": Recipe("picoface_x8_landmarks", PICOFACE_X8, "landmarks", LANDMARKS, steps=17500),
     "picoface_x4_landmarks": Recipe(
-        "picoface_x4_landmarks", PICOFACE_X4, "landmarks", LANDMARKS, steps=14000, lr_sizes=(64, 32)
+        "picoface_x4_landmarks", PICOFACE_X4, "landmarks", LANDMARKS, steps=4500, lr_sizes=(64, 32)
     ),
 }
 
@@ -68,7 +68,7 @@ for _name in ("picoface_x8_sr", "picoface_x4_sr"):
     _polish = {"lr": 6.0e-4, "warmup_steps": 50, "decay_share": 0.9, "degraded_share": 0.5, "degradation": 0.85}
     RECIPES[f"{_name}_polish"] = replace(RECIPES[_name], name=f"{_name}_polish", steps=1900, **_polish)
 
-NETWORKS = {  # a whole network: its branches, trained one after the other and joined
-    "picoface_x8": ("picoface_x8_sr", "picoface_x8_landmarks"),
-    "picoface_x4": ("picoface_x4_sr", "picoface_x4_landmarks"),
+NETWORKS = {  # the stages of a whole network, each starting from the one before
+    name: tuple(f"{name}_{stage}" for stage in ("sr", "sr_polish", "landmarks", "landmarks_polish"))
+    for name in ("picoface_x8", "picoface_x4")
 }
