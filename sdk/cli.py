@@ -6,6 +6,7 @@ Exit codes: 0 all done (or already there), 1 some files failed, 2 wrong usage or
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -19,12 +20,15 @@ from sdk.runtime.backend import BACKENDS
 
 __all__ = ["main"]
 
-USAGE, CUT_OFF = 2, 141  # wrong usage; the reader of our output went away (128 + SIGPIPE)
+USAGE, INTERRUPTED, CUT_OFF = 2, 130, 141  # wrong usage; Ctrl-C; the reader of our output went away (128 + SIGPIPE)
 BESIDE = ""  # --json without a file
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the command; returns its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a file name that the terminal cannot show must not end the run
+            stream.reconfigure(errors="backslashreplace")
     parser = _parser()
     options = parser.parse_args(argv)
     if options.json and not options.json.endswith(".json"):  # --json swallowed an input
@@ -37,6 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FaceTRTError as error:
         sys.stderr.write(f"face-enhance: {error}\n")
         return USAGE
+    except KeyboardInterrupt:  # before the first file; run_jobs takes care of it from there
+        sys.stderr.write("face-enhance: interrupted\n")
+        return INTERRUPTED
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - or Python complains when it flushes at exit
         return CUT_OFF

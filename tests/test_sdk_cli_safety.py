@@ -1,6 +1,10 @@
 """face-enhance: no file of the user is overwritten, mixed up or passed over in silence."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +15,7 @@ from sdk.cli import main
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
 BOX = "20,15,40,35"
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +92,54 @@ def test_outputs_that_are_folders_and_suffixes_with_folders(run, tmp_path):
     assert code == 1 and "a file as output; got out/a.png, which is a folder; " in errors
     code, _, errors = run("in", "-o", "out", "--suffix", "/../x")
     assert code == 2 and "--suffix as part of a file name" in errors
+
+
+def test_boxes_of_equal_names_are_not_mixed_up(run, tmp_path):
+    save(tmp_path / "p" / "a.png")
+    save(tmp_path / "q" / "a.png")
+    both = {"p/a.png": [[20, 15, 40, 35]], "q/a.png": [[1, 2, 30, 40], [20, 15, 40, 35]]}
+    files = [{"input": name, "faces": [{"box_xyxy_px": box} for box in boxes]} for name, boxes in both.items()]
+    (tmp_path / "b.json").write_text(json.dumps({"facetrt_faces": 1, "files": files}))
+    code, said, _ = run("p", str(tmp_path / "q"), "-o", "out", "--boxes", "b.json", "--ext", "jpg")
+    assert code == 1 and "p/a.png -> out/a.jpg: 1 face " in said
+    code, said, _ = run(tmp_path / "q" / "a.png", "-o", "out.png", "--boxes", "b.json")
+    assert code == 0 and "2 faces" in said
+    code, _, errors = run(save_as(tmp_path / "r" / "a.png"), "-o", "r.png", "--boxes", "b.json")
+    assert code == 1 and "boxes for " in errors and "several pictures named a.png; " in errors
+    (tmp_path / "bare.json").write_text(json.dumps({"a.png": [[20, 15, 40, 35]]}))
+    assert run("p/a.png", "-o", "p.png", "--boxes", "bare.json")[0] == 0
+    code, _, errors = run("p/a.png", "q/a.png", "-o", "two", "--boxes", "bare.json")
+    assert code == 1 and "several pictures named a.png" in errors
+
+
+def save_as(path):
+    save(path)
+    return path
+
+
+def test_a_boxes_file_nested_without_end(run, tmp_path):
+    save(tmp_path / "a.png")
+    (tmp_path / "b.json").write_text("[" * 100000)
+    code, _, errors = run("a.png", "-o", "x.png", "--boxes", "b.json")
+    assert code == 2 and "expected a JSON file of boxes; got b.json: " in errors
+
+
+def test_names_that_the_terminal_cannot_show(model, tmp_path):
+    name = "\u540d.png"
+    save(tmp_path / name)
+    (tmp_path / "b.json").write_text("[]")
+    command = [sys.executable, "-m", "sdk.cli", name, "-o", "x.png", "--boxes", "b.json", "--model", model]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and "\\u540d.png -> x.png" in done.stdout, done.stderr
+
+
+def test_ctrl_c_while_the_model_opens(run, tmp_path, monkeypatch):
+    save(tmp_path / "a.png")
+
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sdk.enhancer.FaceEnhancer", interrupted)
+    code, _, errors = run("a.png", "-o", "x.png")
+    assert code == 130 and errors == "face-enhance: interrupted\n"
