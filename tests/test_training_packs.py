@@ -1,5 +1,6 @@
 """Archives: folders and tars, broken ones, and the store."""
 
+import os
 import tarfile
 
 import numpy as np
@@ -69,3 +70,35 @@ def test_the_store_moves_points_with_the_pixels(face_pack):
     assert store.pixels.shape == (12, 3, 80, 80) and store.size.tolist() == [80] * 12
     roomy = load_store(pack, pack.rows, canvas=200)
     assert roomy.size.tolist() == [160] * 12 and not roomy.pixels[:, :, 160:].any()
+
+
+def pack_up(folder, path):
+    with tarfile.open(path, "w") as tar:
+        tar.add(folder, arcname="made")
+    return path
+
+
+def test_names_with_dots_do_not_share_a_folder_and_a_new_tar_is_read_again(face_pack, tmp_path, monkeypatch):
+    monkeypatch.setenv("FACETRT_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "cache" / "faces.v2").mkdir(parents=True)  # an empty leftover
+    first = pack_up(face_pack, tmp_path / "faces.v1.tar")
+    index = face_pack / "index.csv"
+    index.write_text("\n".join(index.read_text().splitlines()[:4]) + "\n")
+    second = pack_up(face_pack, tmp_path / "faces.v2.tar")
+    assert (len(open_pack(first).rows), len(open_pack(second).rows)) == (12, 3)
+    assert open_pack("faces.v1").name == "faces.v1"
+    pack_up(face_pack, first)  # built again under the same name
+    os.utime(first, ns=(1, 1))
+    assert len(open_pack(first).rows) == 3 and len(open_pack("faces.v1").rows) == 3
+    assert sorted(p.name for p in (tmp_path / "cache").iterdir()) == ["faces.v1", "faces.v2"]
+
+
+def test_a_cached_folder_made_by_hand_stays(face_pack, tmp_path, monkeypatch):
+    monkeypatch.setenv("FACETRT_CACHE", str(tmp_path))
+    path = pack_up(face_pack, tmp_path / f"{face_pack.name}.tar")
+    assert len(open_pack(path).rows) == 12 and not (face_pack / ".source").exists()
+    with pytest.raises(InputError, match="an archive folder"):
+        open_pack(tmp_path / "nowhere" / path.name)  # a path, not the name of a cached one
+    (face_pack / "index.csv").unlink()
+    with pytest.raises(InputError, match="something else"):
+        open_pack(path)

@@ -1,7 +1,8 @@
 """Face archives: `index.csv` (one row a picture), pictures, and where present `landmarks.npz` (`id`, `pts68`).
 
 An archive is a folder or a `.tar`/`.tar.xz`/`.tar.gz`; tars are unpacked once into a cache outside the repository
-($FACETRT_CACHE, else ~/.cache/facetrt/packs), and again when the tar has changed since. Points are (x, y) in pixels of the picture, pixel centres at integers.
+($FACETRT_CACHE, else ~/.cache/facetrt/packs), and again when the tar has changed since. Points are (x, y) in pixels of
+the picture, pixel centres at integers.
 """
 
 import csv
@@ -26,7 +27,6 @@ TAR_ENDINGS = (".tar", ".tar.gz", ".tar.xz", ".tgz")
 STAMP = ".source"  # in a cached folder: size and time of the tar it came from
 FILES = ("file", "file128", "scene")  # columns that are paths inside the archive
 NUMBERS = ("w", "scene_x0", "scene_y0", "scene_side")
-SIDES = ("w", "scene_side")
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def _wrong_with(row: dict[str, str]) -> tuple[str, str] | None:
             return f"a `{column}` inside the archive", repr(str(value))
     for column in NUMBERS:
         value = row.get(column) or ""
-        if (value or (row.get("scene") and column != "w")) and not _is_number(value, positive=column in SIDES):
+        if (value or (row.get("scene") and column != "w")) and not _is_number(value, positive=column == "w"):
             return f"a number as `{column}`", repr(value)
     return None
 
@@ -150,7 +150,7 @@ def _load_points(path: Path) -> dict[str, npt.NDArray[np.float32]]:
         return {}
     remedy = "write it with np.savez(path, id=ids, pts68=points)"
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as archive:
             ids, points = archive["id"], archive["pts68"]
     except (
         ValueError,
