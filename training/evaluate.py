@@ -8,8 +8,6 @@ percent; AUC to 10 %; failures above 8 %.
 """
 
 import argparse
-import json
-import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,6 +24,7 @@ from sdk.image.resample import resize, round_8bit
 from training.data.degrade import FIXED, degrade
 from training.data.packs import Pack, open_pack
 from training.predictors import Predictor, enlarge, open_predictor
+from training.results import check_target, recorded_command, write_results
 
 BATCH = 16
 AUC_AT = 0.10  # Super-FAN and 300-W tables
@@ -44,6 +43,11 @@ class Options:
     degraded: bool = False
     jitter: bool = False
 
+    def __post_init__(self) -> None:
+        if self.lr_files and (self.degraded or self.jitter):
+            got = "--lr-files with --degraded or --jitter"
+            raise InputError("inputs either from files or made", got, "leave one of them out")
+
 
 @dataclass(frozen=True)
 class Example:
@@ -60,24 +64,25 @@ class Example:
 def examples(pack: Pack, options: Options, scale: int) -> Iterator[Example]:
     """The pictures of a split in file order."""
     rows = pack.select(options.split, kind="HR")
-    stored = {}
-    if options.lr_files:
-        stored = {r["id"]: r for r in pack.select(options.split) if r.get("kind", "").startswith("LR")}
-        if not stored:
-            raise InputError(f"LR files in {pack.name}", "none", "leave out --lr-files")
+    stored = lr_rows(pack, options, rows, scale) if options.lr_files else {}
     rng = np.random.default_rng(SEED)
     side = options.lr_size * scale
     for row in rows:
         picture, points = truth_of(pack, row, side)
         native = picture.shape[0] >= side
         if options.jitter:
-            picture, points = jittered(picture, points, rng, side)
+            window = jitter_window(picture.shape[0], rng)
+            native = window[0, 2] - window[0, 0] >= side
+            picture, points = cut(picture, points, window, side)
         elif picture.shape[:2] != (side, side):
             points = None if points is None else (points + 0.5) * (side / picture.shape[0]) - 0.5
             picture = resize(picture, (side, side)).astype(np.uint8)
         small = (options.lr_size, options.lr_size)
         if row["id"] in stored:
-            enlarged = pack.picture(stored[row["id"]])
+            enlarged = pack.square_picture(stored[row["id"]])
+            if enlarged.shape[0] != side:
+                got = f"{enlarged.shape[0]} for {row['id']}"
+                raise InputError(f"LR files of {side} px, as the truth", got, "pick the --lr-size they were made for")
             lr = resize(enlarged, small).astype(np.uint8)
         else:
             lr = degrade(picture, small[0], rng, ranges=FIXED) if options.degraded else resize(picture, small)
@@ -86,14 +91,26 @@ def examples(pack: Pack, options: Options, scale: int) -> Iterator[Example]:
         yield Example(row["id"], picture, lr, enlarged, points, native)
 
 
+def lr_rows(pack: Pack, options: Options, rows: list[dict[str, str]], scale: int) -> dict[str, dict[str, str]]:
+    """The archive's enlarged LR file of every picture, by id. Raises InputError where one has none for this scale."""
+    found = [r for r in pack.select(options.split) if r.get("kind", "").startswith("LR")]
+    if not found:
+        raise InputError(f"LR files in {pack.name}", "none", "leave out --lr-files")
+    stored = {r["id"]: r for r in found if r["kind"] in ("LR", f"LR_{scale}x")}
+    missing = [r["id"] for r in rows if r["id"] not in stored]
+    if missing:
+        got = f"{sorted({r['kind'] for r in found})}, and none for {missing[0]} and {len(missing) - 1} more"
+        remedy = "use --lr-size 16 for LR_8x files, or leave out --lr-files"
+        raise InputError(f"an LR_{scale}x file of each picture", got, remedy)
+    return stored
+
+
 def truth_of(
     pack: Pack, row: dict[str, str], side: int
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32] | None]:
     """Square picture [S, S, 3] and its points. `file128` is taken for a side of 128, or when it is all there is."""
     column = "file128" if row.get("file128") and (side == 128 or not row.get("file")) else "file"
-    picture = pack.picture(row, column=column)
-    if picture.shape[0] != picture.shape[1]:
-        raise InputError("square pictures", f"{row['id']} of {picture.shape[1]} x {picture.shape[0]}", "crop the faces")
+    picture = pack.square_picture(row, column=column)
     points = pack.points.get(row["id"])
     if points is not None and column == "file128" and row.get("file"):  # the points are in pixels of `file`
         full = float(row.get("w") or pack.picture(row).shape[1])
@@ -108,14 +125,27 @@ def jittered(
     side: int,
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32] | None]:
     """The picture seen through a window moved by up to 8 % and scaled by up to 10 %, edges repeated."""
-    full = picture.shape[0]
+    return cut(picture, points, jitter_window(picture.shape[0], rng), side)
+
+
+def jitter_window(full: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+    """[1, 4] edge coordinates of the moved and scaled window of a picture of `full` px."""
     half = 0.5 * full * rng.uniform(0.9, 1.1)
     centre = 0.5 * full + rng.uniform(-0.08, 0.08, 2) * full
-    window = np.concatenate([centre - half, centre + half])[None]
-    cut = round_8bit(crop(picture, window, size=side))[0].astype(np.uint8)
+    return np.concatenate([centre - half, centre + half])[None]
+
+
+def cut(
+    picture: npt.NDArray[np.uint8],
+    points: npt.NDArray[np.float32] | None,
+    window: npt.NDArray[np.float64],  # [1, 4]
+    side: int,
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32] | None]:
+    """The window at side x side, and the points in its pixels."""
+    found = round_8bit(crop(picture, window, size=side))[0].astype(np.uint8)
     if points is None:
-        return cut, None
-    return cut, apply_affine(points[None], invert_affine(window_affine(window, size=side)))[0].astype(np.float32)
+        return found, None
+    return found, apply_affine(points[None], invert_affine(window_affine(window, size=side)))[0].astype(np.float32)
 
 
 def evaluate(predictor: Predictor, pack: Pack, options: Options) -> dict[str, Any]:
@@ -143,6 +173,7 @@ def evaluate(predictor: Predictor, pack: Pack, options: Options) -> dict[str, An
         "jitter": options.jitter,
         "lr_files": options.lr_files,
         "n": len(per_image),
+        "n_landmarks": int(errors.size),  # faces that nme, auc and failure_rate are over
         **summary,
         "auc": auc(errors, AUC_AT) if errors.size else None,
         "failure_rate": failure_rate(errors, FAILED_AT) if errors.size else None,
@@ -207,7 +238,10 @@ def table(results: list[dict[str, Any]]) -> str:
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m training.evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m training.evaluate",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("models", nargs="+", metavar="MODEL", help="shipped name, .onnx, checkpoint, or bicubic")
     parser.add_argument("--pack", required=True, help="folder, tar file, or name of an archive in the cache")
@@ -227,21 +261,22 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> int:
     args = parse(arguments)
-    options = Options(args.split, args.lr_size, args.protocol, args.lr_files, args.degraded, args.jitter)
     try:
+        options = Options(args.split, args.lr_size, args.protocol, args.lr_files, args.degraded, args.jitter)
+        if args.json is not None:
+            check_target(args.json)
         pack = open_pack(args.pack)
-        results = [evaluate(open_predictor(model), pack, options) for model in args.models]
+        predictors = [open_predictor(model) for model in args.models]
+        for predictor in predictors:  # before the work of the first
+            predictor.scale(args.lr_size)
+        results = [evaluate(predictor, pack, options) for predictor in predictors]
+        sys.stdout.write(table(results))
+        if args.json is not None:
+            command = recorded_command("training.evaluate", arguments or sys.argv[1:])
+            write_results(args.json, {"command": command, "protocol": args.protocol, "results": results})
     except FaceTRTError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    sys.stdout.write(table(results))
-    if args.json is not None:
-        words = [Path(a).name if "/" in a and Path(a).exists() else a for a in (arguments or sys.argv[1:])]
-        command = "python -m training.evaluate " + shlex.join(words)
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(
-            json.dumps({"command": command, "protocol": args.protocol, "results": results}, indent=1) + "\n"
-        )
     return 0
 
 

@@ -8,7 +8,6 @@ Every photo with points (the whole scene where the archive has one) is reduced u
 
 import argparse
 import json
-import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from sdk.image.metrics import nme
 from sdk.image.resample import resize
 from sdk.result import FaceResult
 from training.data.packs import Pack, open_pack
+from training.results import check_target, finite, recorded_command, write_results
 
 WINDOWS_PX = (24, 48, 96)
 SAME_FACE = 0.3  # IoU of the windows from which a found box is that face's
@@ -109,6 +109,7 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m training.evaluate_boxes",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--pack", action="append", required=True, help="archive with landmarks; may be given twice")
     parser.add_argument("--split", action="append", help="split of each archive, in the same order (default: all)")
@@ -117,19 +118,22 @@ def main(arguments: list[str] | None = None) -> int:
     splits = [*(args.split or []), *[None] * len(args.pack)]
     rows = []
     try:
+        if args.json is not None:
+            check_target(args.json)
+        packs = [open_pack(source) for source in args.pack]
+        for pack, split in zip(packs, splits, strict=False):
+            pack.select(split)  # a misspelt split is told before the work
         with FaceEnhancer(color="rgb") as enhancer:
-            for source, split in zip(args.pack, splits, strict=False):
-                pack = open_pack(source)
+            for pack, split in zip(packs, splits, strict=False):
                 for window_px in WINDOWS_PX:
                     rows.append(compare(enhancer, pack, split, window_px))
-                    sys.stdout.write(json.dumps(rows[-1]) + "\n")
+                    sys.stdout.write(json.dumps(finite(rows[-1])) + "\n")
+        if args.json is not None:
+            command = recorded_command("training.evaluate_boxes", arguments or sys.argv[1:])
+            write_results(args.json, {"command": command, "results": rows})
     except FaceTRTError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    if args.json is not None:
-        words = [Path(a).name if "/" in a and Path(a).exists() else a for a in (arguments or sys.argv[1:])]
-        command = "python -m training.evaluate_boxes " + shlex.join(words)
-        args.json.write_text(json.dumps({"command": command, "results": rows}, indent=1) + "\n")
     return 0
 
 
