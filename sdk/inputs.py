@@ -51,7 +51,7 @@ def check_boxes(
         array: npt.NDArray[Any] = np.asarray(boxes)
     except ValueError as error:  # rows of different lengths
         raise InputError(expected, "rows of different lengths", remedy) from error
-    if array.size == 0 and array.ndim <= 2 and array.shape[-1] in (0, 4):
+    if array.shape in ((0,), (0, 4), (1, 0)):  # [], no rows, [[]]
         return np.zeros((0, 4))
     if array.dtype.kind not in "iuf":
         raise InputError(expected, f"dtype {array.dtype}", remedy)

@@ -94,8 +94,8 @@ def read_picture(
             remedy = "make it smaller, or raise max_megapixels if memory allows (4 bytes a pixel and more)"
             raise InputError(f"a picture of at most {max_megapixels:g} megapixels", got, remedy)
         deep = any(";16" in str(tile) for tile in image.tile)  # Pillow keeps the high bytes of 16-bit colour
-        frames = int(getattr(image, "n_frames", 1))
         try:
+            frames = int(getattr(image, "n_frames", 1))  # walks through the file
             image.load()
             upright: Any = ops.exif_transpose(image)
         except Exception as error:  # as above

@@ -144,13 +144,16 @@ def refined_windows(
     if not sure:
         return refined
     points = np.stack([_points(faces[i]) for i in sure]).astype(np.float64)  # [M, K, 2]
-    new = square_windows(landmark_box(points), kind="landmarks")  # [M, 4]
-    old = windows[sure]
-    old_side = old[:, 2] - old[:, 0]  # [M]
+    boxes = landmark_box(points)  # [M, 4]
+    sound = np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)  # [M]; not points on one spot
+    index = np.array(sure)[sound]  # [L]
+    new = square_windows(boxes[sound], kind="landmarks")  # [L, 4]
+    old = windows[index]
+    old_side = old[:, 2] - old[:, 0]  # [L]
     ratio = (new[:, 2] - new[:, 0]) / old_side
     shift = np.abs((new[:, :2] + new[:, 2:]) - (old[:, :2] + old[:, 2:])).max(axis=1) / 2 / old_side
     near = (shift <= MAX_SHIFT) & (ratio >= SIDE_RATIO[0]) & (ratio <= SIDE_RATIO[1])
-    refined[np.array(sure)[near]] = new[near]
+    refined[index[near]] = new[near]
     return refined
 
 
