@@ -52,7 +52,8 @@ def recorded_command(module: str, arguments: Sequence[str]) -> str:
 
     It does not depend on whether the output is already there.
     """
-    words, flag = [], ""
+    words: list[str] = []
+    flag = ""
     for word in arguments:
         key, equals, value = word.partition("=") if word.startswith("--") else (flag, "", word)
         if word.startswith("--") and not equals:
