@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -141,7 +142,7 @@ def _write_files(files: Sequence[File]) -> None:
     new: list[Path] = []
     try:
         for path, data in files:
-            if not path.exists():
+            if not os.path.exists(path):
                 new.append(path)
             write_file(path, data)
     except BaseException:  # Ctrl-C too

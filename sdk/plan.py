@@ -40,13 +40,15 @@ def face_path(target: Path, number: int) -> Path:
 def is_done(job: Job) -> bool:
     """Has an earlier run finished this picture? Of faces any will do: they are written all or none, and which one
     comes first depends on the boxes."""
-    return bool(_faces_there(job.target)) if job.faces else job.target.is_file()
+    return bool(_faces_there(job.target)) if job.faces else os.path.isfile(job.target)
 
 
 def _faces_there(target: Path) -> list[Path]:
     """Face files of a picture that exist."""
-    name = re.compile(re.escape(f"{target.stem}_face") + r"\d{2,}" + re.escape(target.suffix))
-    return [path for path in target.parent.glob("*") if name.fullmatch(path.name)]
+    start = f"{target.stem}_face"
+    rest = re.compile(r"\d{2,}" + re.escape(target.suffix))
+    names = os.listdir(target.parent) if os.path.isdir(target.parent) else []
+    return [target.with_name(n) for n in names if n.startswith(start) and rest.fullmatch(n, len(start))]
 
 
 class Boxes:
@@ -183,11 +185,14 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _problem(job: Job, inputs: set[tuple[int, int] | None], *, force: bool) -> InputError | None:
-    """Why a job cannot be done: its source is missing, or a file that must stay would be overwritten."""
+    """Why a job cannot be done: its source is missing, or a file that must stay would be overwritten.
+
+    Asked with os.path, which says False where Path raises (names too long): then the one file fails, not the run.
+    """
     source, target = job.source, job.target
-    if source.is_dir():
+    if os.path.isdir(source):
         return InputError("pictures in the folder", f"none in {source}", "check the folder")
-    if not source.exists():
+    if not os.path.exists(source):
         return InputError("a picture file or a folder", f"no {source}", "check the path")
     remedy = "use another folder, or --suffix _enhanced"
     if not job.faces and _identity(target) == _identity(source):
@@ -196,11 +201,11 @@ def _problem(job: Job, inputs: set[tuple[int, int] | None], *, force: bool) -> I
         return None  # nothing will be written
     sides = _faces_there(target) if job.faces else [job.sheet] if job.sheet is not None else []
     for path in [*sides] if job.faces else [target, *sides]:
-        if path.is_dir():
+        if os.path.isdir(path):
             return InputError("a file as output", f"{path}, which is a folder", remedy)
         if _identity(path) in inputs:
             return InputError("an output that is none of the inputs", f"{path}", remedy)
-        if path.exists() and not force:
+        if os.path.exists(path) and not force:
             return InputError("an output that is not there yet", f"{path}", "move it away, or use --force")
     return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 import tempfile
 import time
@@ -53,7 +54,7 @@ class Reports:
     def lacks(self, job: Job) -> bool:
         """Is a finished job without the record that was asked for?"""
         if self._beside:
-            return not _beside(job).is_file()
+            return not os.path.isfile(_beside(job))
         return self._file is not None and "faces" not in self._records.get(str(job.source), {})
 
     def beside(self, job: Job, record: dict[str, Any]) -> list[tuple[Path, bytes]]:
@@ -98,7 +99,7 @@ def _test_write(path: Path) -> None:
 
 def _ours(path: Path) -> dict[str, Any]:
     """Contents of a JSON file of ours, {} without a file. Raises OutputError for a file of another kind."""
-    if not path.exists():
+    if not os.path.exists(path):
         return {}
     content: Any = None
     try:

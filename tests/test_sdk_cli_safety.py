@@ -143,3 +143,11 @@ def test_ctrl_c_while_the_model_opens(run, tmp_path, monkeypatch):
     monkeypatch.setattr("sdk.enhancer.FaceEnhancer", interrupted)
     code, _, errors = run("a.png", "-o", "x.png")
     assert code == 130 and errors == "face-enhance: interrupted\n"
+
+
+def test_a_name_too_long_fails_alone(run, tmp_path):
+    save(tmp_path / "in" / ("n" * 230 + ".png"))  # sound itself, but not with _compare behind it
+    save(tmp_path / "in" / "z.png")
+    (tmp_path / "b.json").write_text(json.dumps({"n" * 230 + ".png": [[20, 15, 40, 35]], "z.png": []}))
+    code, _, errors = run("in", "-o", "out", "--compare", "--suffix", "_" * 20, "--boxes", "b.json", "--json")
+    assert code == 1 and "File name too long; " in errors and "1 done with 0 faces" in errors
