@@ -41,7 +41,8 @@ eval:  ## the evaluation tables of the documents (needs the data archives)
 	$(EVALUATE) bicubic --pack fsrnet_val_nc --split helen --protocol fsrnet --lr-files $(OUT)_10_bicubic_paper_files.json
 	$(EVALUATE) picoface_x8 --pack fsrnet_val_nc --split helen --protocol fsrnet --lr-size 16 $(OUT)_11_fsrnet_helen.json
 	$(EVALUATE) picoface_x8 --pack fsrnet_val_nc --split celeba --protocol fsrnet --lr-size 16 $(OUT)_12_fsrnet_celeba.json
-	$(EVALUATE) picoface_x8 --pack faces_clean_ccby_pd --split val --lr-size 16 --degraded $(OUT)_13_degraded.json
+	$(EVALUATE) picoface_x8 --pack faces_clean_ccby_pd --split val --lr-size 16 --degraded camera $(OUT)_13_degraded.json
+	$(EVALUATE) picoface_x8 --pack faces_clean_ccby_pd --split val --lr-size 16 --degraded all $(OUT)_15_degraded_all.json
 	$(EVALUATE) picoface_x4 --pack fsrnet_val_nc --split helen --protocol fsrnet --lr-size 32 $(OUT)_14_fsrnet_helen_x4.json
 	$(EVALUATE) picoface_x8 --pack faces68_helen_nc --split test --lr-size 16 $(OUT)_20_helen_16.json
 	$(EVALUATE) picoface_x4 --pack faces68_helen_nc --split test --lr-size 32 $(OUT)_21_helen_32.json

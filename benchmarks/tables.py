@@ -61,8 +61,11 @@ SUBJECT = ("model", "archive, split", "input", "faces")
 
 def _subject(row: dict[str, Any]) -> list[str]:
     """The cells below SUBJECT: what was evaluated, and on what."""
-    conditions = {"lr_files": "the archive's own files", "degraded": "blur, noise, JPEG", "jitter": "window moved"}
+    conditions = {"lr_files": "the archive's own files", "jitter": "window moved"}
     fed = [f"{row['lr_size']} px", *(words for key, words in conditions.items() if row.get(key))]
+    if row.get("degraded"):
+        effects = {"camera": "blur, noise, JPEG, each in half", "all": "blur, noise, JPEG in all"}
+        fed.append(effects.get(row["degraded"], "degraded"))
     return [f"`{row['model']}`", f"{row['pack']}, {row.get('split') or 'all'}", ", ".join(fed), str(row["n"])]
 
 

@@ -8,7 +8,7 @@ from sdk.image.crop import crop
 from sdk.image.points68 import mirror_points
 from sdk.image.resample import resample_weights, resize, round_8bit
 from training.data import augment
-from training.data.degrade import FIXED, Degradation, degrade, jpeg, shift_colour
+from training.data.degrade import ALL_AT_ONCE, Degradation, degrade, jpeg, shift_colour
 
 RNG = np.random.default_rng(0)
 
@@ -94,7 +94,7 @@ def test_degradation_is_repeatable_and_harmless_when_switched_off():
     picture = smooth_picture(64)
     clean = degrade(picture, 16, np.random.default_rng(0), ranges=Degradation(probability=0.0))
     np.testing.assert_array_equal(clean, resize(picture, (16, 16)))
-    first, second = (degrade(picture, 16, np.random.default_rng(7), ranges=FIXED) for _ in range(2))
+    first, second = (degrade(picture, 16, np.random.default_rng(7), ranges=ALL_AT_ONCE) for _ in range(2))
     np.testing.assert_array_equal(first, second)
     assert np.abs(first.astype(int) - clean.astype(int)).mean() > 1.0
 

@@ -70,7 +70,7 @@ def test_pictures_below_the_truth_s_size_give_points_but_no_psnr(face_pack):
 def test_degradation_is_the_same_in_every_run_and_hurts(face_pack):
     pack = open_pack(face_pack)
     clean = evaluate(Bicubic(), pack, Options("val", 16, "fsrnet"))
-    rough, again = (evaluate(Bicubic(), pack, Options("val", 16, "fsrnet", degraded=True)) for _ in range(2))
+    rough, again = (evaluate(Bicubic(), pack, Options("val", 16, "fsrnet", degraded="all")) for _ in range(2))
     assert rough["per_image"] == again["per_image"]
     assert rough["psnr"] < clean["psnr"]
 

@@ -35,7 +35,7 @@ def with_lr_files(folder, *, sides=(128, 128, 128, 128)):
         ((128, 128, 64, 128), [], "64 for face_06"),
         ((128,) * 4, ["--lr-size", "32"], "LR_4x"),
         ((128,) * 4, ["--jitter"], "leave one of them out"),
-        ((128,) * 4, ["--degraded"], "leave one of them out"),
+        ((128,) * 4, ["--degraded", "all"], "leave one of them out"),
     ],
 )
 def test_lr_files_that_do_not_fit(face_pack, capsys, sides, more, words):

@@ -21,7 +21,7 @@ from sdk.errors import FaceTRTError, InputError
 from sdk.image.crop import apply_affine, crop, invert_affine, window_affine
 from sdk.image.metrics import PROTOCOLS, auc, failure_rate, nme, score_pair
 from sdk.image.resample import resize, round_8bit
-from training.data.degrade import FIXED, degrade
+from training.data.degrade import DEGRADATIONS, degrade
 from training.data.packs import Pack, open_pack
 from training.predictors import Predictor, enlarge, open_predictor
 from training.results import check_target, recorded_command, write_results
@@ -40,7 +40,7 @@ class Options:
     lr_size: int
     protocol: str
     lr_files: bool = False
-    degraded: bool = False
+    degraded: str | None = None  # a name of DEGRADATIONS
     jitter: bool = False
 
     def __post_init__(self) -> None:
@@ -85,7 +85,8 @@ def examples(pack: Pack, options: Options, scale: int) -> Iterator[Example]:
                 raise InputError(f"LR files of {side} px, as the truth", got, "pick the --lr-size they were made for")
             lr = resize(enlarged, small).astype(np.uint8)
         else:
-            lr = degrade(picture, small[0], rng, ranges=FIXED) if options.degraded else resize(picture, small)
+            ranges = DEGRADATIONS.get(options.degraded or "")
+            lr = resize(picture, small) if ranges is None else degrade(picture, small[0], rng, ranges=ranges)
             lr = lr.astype(np.uint8)
             enlarged = enlarge(lr[None], scale)[0]
         yield Example(row["id"], picture, lr, enlarged, points, native)
@@ -251,7 +252,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--protocol", default="fsrnet", choices=sorted(PROTOCOLS), help="default: %(default)s")
     parser.add_argument("--lr-files", action="store_true", help="use the archive's own enlarged LR files")
-    parser.add_argument("--degraded", action="store_true", help="blur, noise and JPEG on every input, fixed seed")
+    parser.add_argument(
+        "--degraded",
+        choices=sorted(DEGRADATIONS),
+        help="fixed seed; camera: blur, noise, JPEG, each in half of the inputs (Super-FAN); all: all three in each",
+    )
     parser.add_argument(
         "--jitter", action="store_true", help="windows moved by up to 8 %% and scaled by up to 10 %%, fixed seed"
     )

@@ -13,7 +13,7 @@ from torch import Tensor
 from sdk.errors import InputError
 from sdk.image.points68 import OUTER_EYES
 from training.data import augment
-from training.data.degrade import CAMERA, FIXED, Degradation, degrade, shift_colour
+from training.data.degrade import ALL_AT_ONCE, CAMERA, Degradation, degrade, shift_colour
 from training.data.packs import open_pack
 from training.data.store import FaceStore, concatenate, load_pseudo, load_store
 from training.losses import centroid, landmark_loss, log_mse, psnr_y
@@ -86,7 +86,7 @@ class SuperResolutionTask:
         size = self.recipe.lr_sizes[0]
         hr = self.held_out.pixels.float()
         clean = augment.reduce(hr, size)
-        rough = degrade_batch(hr, size, np.random.default_rng(0), FIXED)
+        rough = degrade_batch(hr, size, np.random.default_rng(0), ALL_AT_ONCE)
         scores = {}
         for name, low in (("psnr_y", clean), ("psnr_y_degraded", rough)):
             sr = torch.cat([model.sr(part / 255.0) for part in low.split(32)])

@@ -26,7 +26,10 @@ class Degradation:
 CAMERA = Degradation(
     gain=(1.0, 1.0)
 )  # colour shift moves the truth too: it is applied to HR and LR alike, see `shift_colour`
-FIXED = Degradation(probability=1.0, noise_sigma=(4.0, 4.0), jpeg_quality=(60, 60), gain=(1.0, 1.0))  # the evaluation's
+ALL_AT_ONCE = Degradation(probability=1.0, noise_sigma=(4.0, 4.0), jpeg_quality=(60, 60), gain=(1.0, 1.0))
+
+# What the evaluation knows: the draws of Super-FAN's real-image version, or the worst case of all three effects.
+DEGRADATIONS = {"camera": CAMERA, "all": ALL_AT_ONCE}
 
 
 def degrade(
