@@ -3,8 +3,8 @@
 Two sets. "composed": validation faces of HELEN (100 people in the wild), reduced by antialiased bicubic, in frames of
 1080p made of photos without people. "photos": the demo photos with landmarks, each reduced as a whole.
 Size: larger side of the tight box of the 68 points (brow to chin). Found: a box whose window overlaps the landmarks'
-window with IoU >= 0.4. False positives are counted on the frames before faces are put in. Times: processor and wall time
-of one frame, median; the state of the machine is in the file.
+window with IoU >= 0.4. False positives are counted on the frames before faces are put in. Times: processor and wall
+time of one frame, median; the state of the machine is in the file.
 """
 
 import argparse
