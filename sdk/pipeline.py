@@ -44,11 +44,7 @@ class Face:
     landmarks: F32 | None  # [K, 2] frame px
     scores: F32 | None  # [K]
     spread: F32 | None  # [K] frame px
-
-    @property
-    def confidence(self) -> float:
-        """Mean heatmap peak, NaN without landmarks."""
-        return float(np.mean(self.scores)) if self.scores is not None else float("nan")
+    confidence: float  # mean heatmap peak, NaN without landmarks
 
 
 def frame_cut(
@@ -115,7 +111,7 @@ def _run_batch(
             raise ModelError(f"finite pixels from {spec.name}", "NaN or infinity", remedy)
         images = [image.copy() for image in from_network(outputs["sr"], spec, lr=crops)]  # each its own memory
     if spec.heatmap_kind != "landmarks":
-        return [Face(route, image, None, None, None) for image in images]
+        return [Face(route, image, None, None, None, float("nan")) for image in images]
     heatmaps = outputs["heatmaps"]  # [n, K, cells, cells]
     cells = heatmaps.shape[-1]
     decoded = decode(heatmaps, mode=spec.decoder, radius=spec.decoder_radius)
@@ -123,8 +119,9 @@ def _run_batch(
     points = apply_affine(decoded.points, window_affine(windows, size=cells)).astype(np.float32)  # [n, K, 2]
     cell_px = ((windows[:, 2] - windows[:, 0]) / cells)[:, None]  # [n, 1]
     spread = (decoded.spread * cell_px).astype(np.float32)  # [n, K]
+    scores: list[F32] = [one.astype(np.float32) for one in decoded.scores]  # means by face: the same bits in any batch
     return [
-        Face(route, image, points[i].copy(), decoded.scores[i].astype(np.float32), spread[i].copy())
+        Face(route, image, points[i].copy(), scores[i], spread[i].copy(), float(np.mean(scores[i])))
         for i, image in enumerate(images)
     ]
 
