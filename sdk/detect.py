@@ -40,8 +40,8 @@ VERIFY_STEP = 1.05
 VERIFY_MARGIN = 0.35  # of the window's side, around it
 # Votes: windows of the verification plus twice those of the search, at least one of each. Real faces gather more of
 # them the larger they are (above 48 searched px nearly all have 20), what only looks like one does not.
-MIN_VOTES = (6.0, 14.0)  # for faces of ...
-VOTES_PX = (28.0, 48.0)  # ... up to, and from, so many px of the enlarged frame; linear between
+MIN_VOTES = (6.0, 10.0)  # for faces of ...
+VOTES_PX = (30.0, 56.0)  # ... up to, and from, so many px of the enlarged frame; linear between
 SEARCH_PX = 1.25**2 * 1920 * 1080  # pixels searched: 1080p enlarged by 1.25 finds 20-px faces, and bounds the time
 MAX_ENLARGE = 2.0  # beyond it the cascade finds no more faces in small frames, only more false ones
 
