@@ -20,11 +20,12 @@ import numpy.typing as npt
 
 from sdk.enhancer import PAINTED, FaceEnhancer
 from sdk.errors import FaceTRTError
-from sdk.image.crop import crop
+from sdk.image.crop import crop, window_affine
 from sdk.image.metrics import psnr
+from sdk.image.paste import paste
 from sdk.image.resample import resize
 from sdk.pictures import encode_picture, read_picture, text_line, write_file
-from sdk.result import FaceResult
+from sdk.result import FaceResult, FaceStatus
 
 __all__ = ["main"]
 
@@ -34,6 +35,7 @@ PHOTO = Path(__file__).resolve().parents[1] / "benchmarks" / "assets" / "astrona
 FACE = np.array([[157.621, 58.592, 293.376, 194.347]])  # window of the face in it, edges in px, by its 68 points
 SIZES_PX = (16, 32)
 TILE_PX = 256  # side of a picture on the sheet
+NETWORK_PX = 32  # side of the face window for the blown-up photo
 SMALL_PHOTO_PX = 128  # side of the whole photo before it is blown up again: the face has 34 px
 
 
@@ -86,12 +88,23 @@ def sheet(rows: Sequence[Row]) -> U8:
 
 
 def whole_photo(enhancer: FaceEnhancer, photo: U8) -> tuple[U8, list[FaceResult]]:
-    """Before, after and original of a photo that was small and has been blown up: uint8 [H, W, 3], and the results."""
+    """A small photo blown up, the same with its faces enhanced from the small one, the original; and the results.
+
+    In the small photo itself a face may count as not degraded: it has all the pixels that there is room for.
+    """
     small = np.asarray(resize(photo, (SMALL_PHOTO_PX, SMALL_PHOTO_PX)), np.uint8)
-    before = np.asarray(resize(small, photo.shape[:2]), np.uint8)
-    results = enhancer.enhance(before)
-    after = enhancer.render(before, results)
-    count = sum(result.status in PAINTED for result in results)
+    before = np.asarray(resize(small, (photo.shape[0], photo.shape[1])), np.uint8)
+    results = enhancer.enhance(small)
+    after = before.copy()
+    factor = photo.shape[0] / SMALL_PHOTO_PX
+    painted = [result for result in results if result.status in (*PAINTED, FaceStatus.NOT_DEGRADED)]
+    for result in painted:
+        face = enhancer.enhance_aligned([_round(crop(small, result.window[None], size=NETWORK_PX)[0])])[0]
+        assert face.image is not None, face  # enhance_aligned gives every picture back
+        place = window_affine(factor * result.window[None], size=face.image.shape[0])
+        points = None if result.landmarks is None else (result.landmarks[None] + 0.5) * factor - 0.5
+        paste(after, face.image[None], place, landmarks=points, out=after)
+    count = len(painted)
     labels = (
         f"a photo of {SMALL_PHOTO_PX} px, blown up by bicubic",
         f"{count} face{'s' * (count != 1)} found and enhanced",
