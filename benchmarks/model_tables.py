@@ -26,6 +26,32 @@ def models(results: Path) -> str:
     return "\n".join([markdown(header, rows), "", *notes])
 
 
+HEADLINE = ("11_fsrnet_helen", "12_fsrnet_celeba", "14_fsrnet_helen_x4", "20_helen_16", "22_helen_64")
+
+
+def headline(results: Path) -> str:
+    """The few rows that a reader of the README wants; all others are in the model card."""
+    paths = [results / f"evaluation_{name}.json" for name in HEADLINE]
+    if not all(path.is_file() for path in paths):
+        return not_measured("evaluation*.json")
+    files = [load(path) for path in paths]
+    rows = [
+        [
+            f"`{row['model']}`",
+            f"{row['lr_size']} px",
+            f"{row['pack']}, {row['split']} ({row['n']})",
+            number(row["bicubic_psnr"], 2),
+            number(row["psnr"], 2),
+            number(row["ssim"], 4),
+            number(row["nme"], 2),
+        ]
+        for file in files
+        for row in file["results"]
+    ]
+    header = ["model", "input", "archive, split (faces)", "bicubic dB", "ours dB", "SSIM", "NME %"]
+    return markdown(header, rows) + "\n" + made_by(files)
+
+
 def boxes(results: Path) -> str:
     """Landmark error from the detector's boxes and from true boxes, from benchmarks/results/boxes.json."""
     path = results / "boxes.json"

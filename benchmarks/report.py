@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.model_tables import boxes, models
+from benchmarks.model_tables import boxes, headline, models
 from benchmarks.tables import detector, evaluation, landmarks, latency
 from sdk.errors import FaceTRTError, InputError
 
@@ -32,6 +32,7 @@ GENERATORS: dict[str, Callable[[Path], str]] = {  # block name -> results folder
     "landmarks": landmarks,
     "latency": latency,
     "detector": detector,
+    "headline": headline,
     "models": models,
     "boxes": boxes,
 }

@@ -96,7 +96,12 @@ def landmarks(results: Path) -> str:
     if not chosen:
         return not_measured("evaluation*.json")
     rows = [
-        [*_subject(row), number(row["nme"], 2), number(row.get("auc"), 3), percent(row.get("failure_rate"), 1)]
+        [
+            *_subject({**row, "n": row.get("n_landmarks", row["n"])}),
+            number(row["nme"], 2),
+            number(row.get("auc"), 3),
+            percent(row.get("failure_rate"), 1),
+        ]
         for _, file_rows in chosen
         for row in file_rows
     ]
