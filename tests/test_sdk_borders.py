@@ -26,7 +26,9 @@ def test_points_on_one_spot_keep_their_window_and_cost_no_other_face():
     points = np.random.default_rng(0).uniform(22, 38, (68, 2)).astype(np.float32)
     ones = np.ones(68, np.float32)
     spot, broken = np.full_like(points, 30.0), np.full_like(points, np.nan)
-    faces = [Face(None, None, landmarks, ones, ones) for landmarks in (spot, points, broken)]  # routes are not read
+    faces = [
+        Face(None, None, landmarks, ones, ones, 1.0) for landmarks in (spot, points, broken)
+    ]  # routes are not read
     windows = np.tile([18.0, 18.0, 42.0, 42.0], (3, 1))
     refined = refined_windows(windows, faces, min_confidence=0.5)
     np.testing.assert_array_equal(refined[[0, 2]], windows[[0, 2]])
