@@ -45,7 +45,8 @@ class FaceEnhancer:
 
     Args:
         model: None: of the shipped networks the one that fits each face's size (windows up to 24 px: x8 from 16 px;
-            up to 48 px: x4 from 32 px; larger: x4 from 64 px). A shipped name, a path, a loaded Backend, or a
+            up to 48 px: x4 from 32 px; larger: x4 from 64 px; a face that was blown up goes to the one that fits its
+            detail). A shipped name, a path, a loaded Backend, or a
             sequence of those: these networks always.
         backend: "auto" or "onnxruntime".
         device: None or "cpu"; "cuda:0" with an onnxruntime that has its CUDA provider.

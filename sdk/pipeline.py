@@ -17,7 +17,7 @@ from sdk.image.heatmap import decode
 from sdk.image.pixels import from_network, to_network
 from sdk.result import FaceResult, FaceStatus
 from sdk.routing import MAX_SHRINK, Route, choose_routes
-from sdk.sharpness import SHARP, detail_ratio
+from sdk.sharpness import BLOWN_UP, SHARP, detail_ratio, octave_ratio
 
 __all__ = ["Cut", "Face", "frame_cut", "pictures_cut", "refined_windows", "results_of", "run_faces"]
 
@@ -85,6 +85,7 @@ def run_faces(
     faces: list[Face | None] = [None] * len(windows)
     valid = np.flatnonzero(np.isfinite(windows).all(axis=1))  # [M]
     choice = choose_routes(routes, windows[valid, 2] - windows[valid, 0])  # [M]
+    _lower_blown_up(routes, choice, valid, windows, cut)
     for number, route in enumerate(routes):
         members = valid[choice == number]
         for start in range(0, len(members), route.batch):
@@ -92,6 +93,27 @@ def run_faces(
             for i, face in zip(index.tolist(), _run_batch(route, index, windows[index], cut, pictures), strict=True):
                 faces[i] = face
     return faces
+
+
+def _lower_blown_up(
+    routes: Sequence[Route],
+    choice: Index,  # [M] into routes; changed in place
+    valid: Index,  # [M] into windows
+    windows: F64,  # [N, 4]
+    cut: Cut,
+) -> None:
+    """Sends faces without detail for their route's input to the route of half that input, if there is one."""
+    for number in reversed(range(len(routes))):
+        route = routes[number]
+        half = next((k for k, other in enumerate(routes) if 2 * other.lr_size == route.lr_size), None)
+        if half is None:
+            continue
+        members = np.flatnonzero(choice == number)
+        for start in range(0, len(members), route.batch):
+            some = members[start : start + route.batch]
+            index = valid[some]
+            ratio = octave_ratio(cut(index, windows[index], route.lr_size))
+            choice[some[ratio < BLOWN_UP]] = half
 
 
 def _run_batch(

@@ -1,5 +1,7 @@
 """sdk.enhancer: numbers against a bare session, one result a box whatever the box, colours, refining, rendering."""
 
+from pathlib import Path
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -10,6 +12,8 @@ from sdk.enhancer import FaceEnhancer
 from sdk.errors import BackendError, DetectorError, InputError, ModelError
 from sdk.image.crop import crop, landmark_box, square_windows
 from sdk.image.heatmap import cells_to_image, decode
+from sdk.image.resample import resize
+from sdk.pictures import read_picture
 from sdk.result import FaceStatus
 
 FRAME = np.random.default_rng(1).integers(0, 256, (120, 160, 3), dtype=np.uint8)
@@ -51,6 +55,16 @@ def test_numbers_equal_a_bare_session(enhancer, models):
 def test_the_network_fits_the_window(enhancer, side, model, size):
     result = enhancer.enhance(FRAME, [[10, 10, 10 + side, 10 + side]], box_kind="crop")[0]
     assert (result.model, result.image.shape) == (model, (size, size, 3))
+
+
+def test_a_blown_up_face_goes_to_the_network_of_its_detail(enhancer):
+    """A real face of 16 px enlarged to 80 px, of 32 px enlarged to 96 px, and of 64 px as it is."""
+    photo = read_picture(Path(__file__).parents[1] / "benchmarks/assets/astronaut.png").pixels[58:194, 158:294]
+    for pixels, side, model, size in ((16, 80, "tiny_x8", 128), (32, 96, "tiny_x4", 128), (64, 64, "tiny_x4", 256)):
+        small = np.asarray(resize(photo, (pixels, pixels)), np.uint8)
+        picture = np.asarray(resize(small, (side, side)), np.uint8)
+        result = enhancer.enhance_aligned([picture])[0]
+        assert (result.model, result.image.shape) == (model, (size, size, 3))
 
 
 def test_an_explicit_model_takes_every_face(models):

@@ -1,10 +1,13 @@
-"""sdk.sharpness: 1 for a frame with all the detail, 0 for a blurred one, whatever noise lies on it."""
+"""sdk.sharpness: what holds detail and what only has pixels, whatever noise lies on it."""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sdk.image.resample import resize
-from sdk.sharpness import SHARP, detail_ratio
+from sdk.pictures import read_picture
+from sdk.sharpness import BLOWN_UP, SHARP, detail_ratio, octave_ratio
 
 RNG = np.random.default_rng(0)
 TRUTH = np.asarray(resize(RNG.integers(60, 196, (48, 48, 3), dtype=np.uint8), (128, 128)), np.uint8)
@@ -35,3 +38,15 @@ def test_a_network_that_adds_nothing_loses_to_any_detail():
     nothing = np.clip(BASE + 0.5, 0, 255).astype(np.uint8)
     assert detail_ratio(TRUTH.astype(np.float32), nothing, LR) == np.inf
     assert detail_ratio(BASE, nothing, LR) == 0.0
+
+
+def test_an_empty_octave_is_seen():
+    """Four parts of a real photo; white noise has 4 times the energy in the finer octave, and the filters add."""
+    photo = read_picture(Path(__file__).parents[1] / "benchmarks/assets/astronaut.png").pixels.astype(np.float32)
+    parts = np.stack([photo[y : y + 160, x : x + 160] for y, x in ((40, 140), (40, 180), (250, 100), (100, 300))])
+    sharp = np.asarray(resize(parts, (32, 32)))
+    blown_up = np.asarray(resize(np.asarray(resize(parts, (16, 16))), (32, 32)))
+    assert (octave_ratio(sharp) > 1.3 * BLOWN_UP).all() and (octave_ratio(blown_up) < 0.9 * BLOWN_UP).all()
+    assert (octave_ratio(RNG.uniform(0, 255, (3, 32, 32, 3)).astype(np.float32)) > 4).all()
+    assert octave_ratio(np.full((1, 32, 32, 3), 9, np.float32)) < 1e-3
+    np.testing.assert_array_equal(octave_ratio(sharp)[1:2], octave_ratio(sharp[1:2]))
