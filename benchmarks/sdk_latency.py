@@ -146,8 +146,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         backend.close()
         sides = [s for s in FACES_PX if s in (spec.lr_size, 2 * spec.lr_size)] if spec.any_size else [spec.lr_size]
         results += [one_face(path, side, threads=options.threads, repeats=options.repeats) for side in sides]
+    blas = os.environ.get("OMP_NUM_THREADS")  # NumPy's own threads: on a busy machine they wait for each other
     content = {
-        "command": shlex.join(["python", "-m", "benchmarks.sdk_latency", *(argv or sys.argv[1:])]),
+        "command": (f"OMP_NUM_THREADS={blas} " if blas else "")
+        + shlex.join(["python", "-m", "benchmarks.sdk_latency", *(argv or sys.argv[1:])]),
         "results": results,
         "paste_16_faces_1080p_ms": paste_ms(max(10, options.repeats // 10)),
         "decode_64_faces": decoding(max(5, options.repeats // 20)),
