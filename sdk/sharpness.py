@@ -16,10 +16,12 @@ are equally good where the ratio is 0.55 to 0.65; clean windows of twice the inp
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import numpy.typing as npt
 
-from sdk.image.resample import resize
+from sdk.image.resample import resample_weights, resize
 
 __all__ = ["BLOWN_UP", "SHARP", "detail_ratio", "octave_ratio"]
 
@@ -36,14 +38,22 @@ def octave_ratio(
     lr: F32,  # [N, s, s, 3] RGB 0..255; s a multiple of 4
 ) -> F32:
     """Energy [N] of the finest octave over that of the next; 0 for a window without any contrast."""
-    fine = np.asarray(lr @ LUMA)[..., None]  # [N, s, s, 1]
+    fine: F32 = np.asarray(lr @ LUMA, np.float32)  # [N, s, s]
     energies: list[F32] = []
     for _ in range(2):
-        half: F32 = np.asarray(resize(fine, (fine.shape[1] // 2, fine.shape[2] // 2)), np.float32)
-        lost = fine - np.asarray(resize(half, (fine.shape[1], fine.shape[2])))
-        energies.append(np.asarray(np.mean(lost * lost, axis=(1, 2, 3)), np.float32))
+        down, up = _octave(fine.shape[1])
+        half: F32 = np.asarray(down @ fine @ down.T, np.float32)  # [N, s / 2, s / 2]
+        lost = fine - up @ half @ up.T
+        energies.append(np.asarray(np.mean(lost * lost, axis=(1, 2)), np.float32))
         fine = half
     return np.asarray(energies[0] / np.maximum(energies[1], 1e-6), np.float32)
+
+
+@lru_cache(maxsize=16)
+def _octave(side: int) -> tuple[F32, F32]:
+    """Bicubic matrices to half the side [side / 2, side] and back [side, side / 2]."""
+    down, up = resample_weights(side, side // 2), resample_weights(side // 2, side)
+    return down.astype(np.float32), up.astype(np.float32)
 
 
 def detail_ratio(
