@@ -50,7 +50,7 @@ RECIPES = {
     "picoface_x8_sr": Recipe("picoface_x8_sr", PICOFACE_X8, "sr", FREE, steps=24000),
     # Closer windows too: at 64 -> 256 px the same network sees a face twice as large.
     "picoface_x4_sr": Recipe(
-        "picoface_x4_sr", PICOFACE_X4, "sr", FREE, steps=7000, batch=16, lr_sizes=(32,), window_sides=(0.57, 1.4)
+        "picoface_x4_sr", PICOFACE_X4, "sr", FREE, steps=5500, batch=16, lr_sizes=(32,), window_sides=(0.57, 1.4)
     ),
     "picoface_x8_landmarks": Recipe("picoface_x8_landmarks", PICOFACE_X8, "landmarks", LANDMARKS, steps=17500),
     "picoface_x4_landmarks": Recipe(
