@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from sdk.errors import (
     BackendError,
+    BuildError,
     DetectorError,
+    EngineError,
     FaceTRTError,
     InputError,
     MissingPackageError,
@@ -32,7 +34,9 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BackendError",
+    "BuildError",
     "DetectorError",
+    "EngineError",
     "FaceEnhancer",
     "FaceResult",
     "FaceStatus",

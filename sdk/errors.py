@@ -4,6 +4,8 @@
     ├── InputError           (also ValueError)   an array, box, picture or option of the caller
     ├── ModelError                               a model file, its metadata or what it computes
     ├── BackendError                             what runs a model: a library, a device, an option of it
+    │   └── EngineError                          an engine file that does not fit, is damaged or was not verified
+    ├── BuildError                               an engine that cannot be built
     ├── DetectorError                            what finds faces in a frame
     ├── OutputError                              a result that cannot be written
     └── MissingPackageError  (also ImportError)  an optional package that a feature needs
@@ -15,7 +17,9 @@ from __future__ import annotations
 
 __all__ = [
     "BackendError",
+    "BuildError",
     "DetectorError",
+    "EngineError",
     "FaceTRTError",
     "InputError",
     "MissingPackageError",
@@ -47,6 +51,14 @@ class ModelError(FaceTRTError):
 
 class BackendError(FaceTRTError):
     """The library or device that should run a model cannot."""
+
+
+class EngineError(BackendError):
+    """An engine file does not fit this machine or model, is damaged, or nobody verified it."""
+
+
+class BuildError(FaceTRTError):
+    """An engine cannot be built, or is not what was asked for."""
 
 
 class DetectorError(FaceTRTError):

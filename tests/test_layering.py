@@ -30,7 +30,7 @@ THIRD_PARTY = {  # every library we use -> the only files outside tests/ that ma
     "onnx": ["export/**"],
     "onnxscript": ["export/**"],
     "onnxsim": ["export/**"],
-    "onnxruntime": ["sdk/runtime/ort_backend.py", "export/to_onnx.py", "export/gate.py"],
+    "onnxruntime": ["sdk/runtime/ort_backend.py", "export/**"],
     "cv2": ["sdk/detect.py", *CV2_AND_PIL],
     "PIL": ["sdk/pictures.py", *CV2_AND_PIL],
     "tensorrt": ["sdk/runtime/trt_api.py"],
