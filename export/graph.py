@@ -1,0 +1,193 @@
+"""An ONNX file as a build starts from it: fp32 throughout, with its ModelSpec, checked before time is spent on it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import TensorProto, numpy_helper
+
+from sdk.errors import ModelError
+from sdk.spec import METADATA_KEY, ModelSpec
+
+__all__ = ["Model", "consumers", "constants", "fold_stored_weights", "producers", "read_model"]
+
+NESTED = ("If", "Loop", "Scan")  # operators with graphs of their own inside
+EXPORT_AGAIN = "export or download it again"
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A network as fp32 ONNX graph. `graph` is never changed by those it is handed to; they copy it."""
+
+    graph: onnx.ModelProto
+    spec: ModelSpec
+    path: Path
+    sha256: str  # of the file, external data included
+
+    @property
+    def input_name(self) -> str:
+        """Name of the one input, float32 [N, C, h, w]."""
+        return str(self.graph.graph.input[0].name)
+
+
+def read_model(path: str | Path) -> Model:
+    """Read and check a file.
+
+    Raises:
+        ModelError: no such file, a checkpoint, damaged or truncated, external data missing, an unknown operator, no
+            or another ModelSpec, inputs or outputs that differ from it, NaN or infinite weights.
+    """
+    path = Path(path)
+    if path.suffix.lower() in (".pt", ".pth", ".ckpt"):
+        remedy = f"make one with: python -m export.to_onnx {path} -o {path.with_suffix('.onnx')}"
+        raise ModelError("an ONNX file", f"the checkpoint {path.name}", remedy)
+    proto, digest = _load(path)
+    try:
+        onnx.checker.check_model(proto, full_check=True)
+    except Exception as error:  # the checker raises several classes without a common base of its own
+        raise ModelError(f"a valid ONNX graph in {path.name}", _first_line(error), EXPORT_AGAIN) from error
+    _check_operators(proto, path)
+    spec = _spec_of(proto, path)
+    _check_edges(proto, spec, path)
+    graph = fold_stored_weights(proto)
+    _check_weights(graph, path)
+    return Model(graph, spec, path, digest)
+
+
+def _load(path: Path) -> tuple[onnx.ModelProto, str]:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError("a readable ONNX file", f"{path} ({error.strerror})", "check the path") from error
+    try:
+        proto = onnx.load_from_string(data)
+    except DecodeError as error:
+        got = f"{path.name} with {len(data)} bytes, truncated or not ONNX"
+        raise ModelError("an ONNX file", got, EXPORT_AGAIN) from error
+    if not proto.graph.node:
+        raise ModelError("an ONNX file with a graph", f"{path.name} without nodes", EXPORT_AGAIN)
+    digest = hashlib.sha256(data)
+    stored_apart = sorted({entry.value for t in proto.graph.initializer for entry in t.external_data[:1]})
+    for name in stored_apart:
+        part = path.parent / name
+        if not part.is_file():
+            remedy = f"copy {name} beside the model, or export it with the weights inside"
+            raise ModelError(f"the weights of {path.name} in {name}", f"no file at {part}", remedy)
+        digest.update(part.read_bytes())
+    if stored_apart:
+        try:
+            onnx.load_external_data_for_model(proto, str(path.parent))
+        except Exception as error:  # as for the checker
+            raise ModelError(
+                f"the weights of {path.name} in {stored_apart}", _first_line(error), EXPORT_AGAIN
+            ) from error
+    return proto, digest.hexdigest()
+
+
+def _check_operators(proto: onnx.ModelProto, path: Path) -> None:
+    versions = {entry.domain: entry.version for entry in proto.opset_import}
+    for node in proto.graph.node:
+        where = f"the node {node.name or node.output[0]} with the operator {node.domain or 'ai.onnx'}::{node.op_type}"
+        if node.op_type in NESTED:
+            remedy = "export the network without control flow"
+            raise ModelError(f"a graph without nested graphs in {path.name}", where, remedy)
+        known = onnx.defs.has(node.op_type, node.domain)
+        if not known or node.domain not in versions and not (node.domain == "" and "ai.onnx" in versions):
+            remedy = "replace it by standard operators and export again"
+            raise ModelError(f"standard ONNX operators in {path.name}", where, remedy)
+
+
+def _spec_of(proto: onnx.ModelProto, path: Path) -> ModelSpec:
+    entries = {entry.key: entry.value for entry in proto.metadata_props}
+    if METADATA_KEY not in entries:
+        remedy = "export it with: python -m export.to_onnx CKPT -o MODEL.onnx, which writes the key"
+        raise ModelError(f"the metadata key {METADATA_KEY} in {path.name}", f"keys {sorted(entries)}", remedy)
+    return ModelSpec.from_json(entries[METADATA_KEY])
+
+
+def _check_edges(proto: onnx.ModelProto, spec: ModelSpec, path: Path) -> None:
+    stored = {tensor.name for tensor in proto.graph.initializer}
+    inputs = [value for value in proto.graph.input if value.name not in stored]
+    seen = [(v.type.tensor_type.elem_type, len(v.type.tensor_type.shape.dim)) for v in inputs]
+    if seen != [(TensorProto.FLOAT, 4)]:
+        got = ", ".join(f"{v.name} {TensorProto.DataType.Name(v.type.tensor_type.elem_type)}" for v in inputs)
+        got = f"{len(inputs)} inputs: {got}, of {[rank for _, rank in seen]} dimensions"
+        raise ModelError(f"one input float32 [N, C, h, w] in {path.name}", got, EXPORT_AGAIN)
+    present = {value.name for value in proto.graph.output}
+    missing = sorted(set(spec.output_names) - present)
+    if missing:
+        got = f"none named {missing} among {sorted(present)}"
+        raise ModelError(f"outputs {list(spec.output_names)} in {path.name}", got, EXPORT_AGAIN)
+
+
+def _check_weights(graph: onnx.ModelProto, path: Path) -> None:
+    for tensor in graph.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            got = f"{int(np.size(values) - np.isfinite(values).sum())} NaN or infinite in {tensor.name}"
+            raise ModelError(f"finite weights in {path.name}", got, "train or export it again from a sound checkpoint")
+
+
+def fold_stored_weights(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy whose weights stored as fp16 behind a Cast are plain fp32 initialisers again, value for value."""
+    folded = onnx.ModelProto()
+    folded.CopyFrom(proto)
+    stored = {tensor.name: tensor for tensor in folded.graph.initializer}
+    casts = [
+        n
+        for n in folded.graph.node
+        if n.op_type == "Cast" and n.input[0] in stored and n.attribute[0].i == TensorProto.FLOAT
+    ]
+    if not casts:
+        return folded
+    wide = [numpy_helper.from_array(_widened(stored[n.input[0]]), n.output[0]) for n in casts]
+    gone = {n.output[0] for n in casts}
+    nodes = [n for n in folded.graph.node if not (n.op_type == "Cast" and n.output[0] in gone)]
+    del folded.graph.node[:]
+    folded.graph.node.extend(nodes)
+    used = {name for node in nodes for name in node.input}
+    kept = [tensor for tensor in folded.graph.initializer if tensor.name in used]
+    del folded.graph.initializer[:]
+    folded.graph.initializer.extend([*kept, *wide])
+    return folded
+
+
+def _widened(tensor: TensorProto) -> npt.NDArray[np.float32]:
+    return numpy_helper.to_array(tensor).astype(np.float32)
+
+
+def constants(graph: onnx.ModelProto) -> dict[str, npt.NDArray[Any]]:
+    """Values of the initialisers by name."""
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.graph.initializer}
+
+
+def producers(graph: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
+    """The node that computes a tensor, by the tensor's name."""
+    return {name: node for node in graph.graph.node for name in node.output}
+
+
+def consumers(graph: onnx.ModelProto) -> dict[str, list[onnx.NodeProto]]:
+    """The nodes that read a tensor, by the tensor's name."""
+    found: dict[str, list[onnx.NodeProto]] = {}
+    for node, name in _uses(graph):
+        found.setdefault(name, []).append(node)
+    return found
+
+
+def _uses(graph: onnx.ModelProto) -> Iterator[tuple[onnx.NodeProto, str]]:
+    for node in graph.graph.node:
+        for name in node.input:
+            if name:
+                yield node, name
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
