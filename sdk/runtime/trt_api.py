@@ -6,13 +6,11 @@ need() says in words what is missing. TensorRT.module is for sdk.runtime.trt_bui
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import functools
 import importlib
 import os
-import threading
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -20,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sdk.errors import BackendError, BuildError, EngineError, MissingPackageError
+from sdk.runtime.trt_log import Log, Sink
 
 __all__ = ["FEATURES", "FLAVOURS", "Feature", "IoTensor", "Sink", "TensorRT", "load"]
 
@@ -31,7 +30,6 @@ INSTALL = {
     "tensorrt_rtx": "pip install 'facetrt[rtx]'",
 }
 ENVIRONMENT = "FACETRT_TENSORRT"  # names the flavour that load(None) takes
-SEVERITIES = ("INTERNAL_ERROR", "ERROR", "WARNING", "INFO", "VERBOSE")
 DTYPES = {  # members of trt.DataType that may cross an engine's edge -> NumPy's
     "FLOAT": np.float32,
     "HALF": np.float16,
@@ -41,9 +39,6 @@ DTYPES = {  # members of trt.DataType that may cross an engine's edge -> NumPy's
     "INT64": np.int64,
     "BOOL": np.bool_,
 }
-ERRORS_KEPT = 20  # messages of the log that an error may quote
-
-Sink = Callable[[str, str], None]  # (severity, text) of one message of TensorRT's log
 
 
 @dataclass(frozen=True)
@@ -85,11 +80,27 @@ FEATURES = {
     "portable": Feature(
         "engines for GPUs that are not here", ("ComputeCapability", "IBuilderConfig.set_compute_capability"), "RTX 1.7"
     ),
+    "dla": Feature("deep-learning accelerators", ("IBuilderConfig.DLA_core", "DeviceType.DLA"), "TensorRT 8.5"),
+    "timing_cache": Feature("a timing cache", ("IBuilderConfig.create_timing_cache",), "TensorRT 8.5"),
+    "tactic_sources": Feature("a choice of tactic sources", ("IBuilderConfig.set_tactic_sources",), "TensorRT 8.5"),
     "tactic_cublas": Feature("the tactic source cublas", ("TacticSource.CUBLAS",), ALWAYS_UNTIL_10),
     "tactic_cublas_lt": Feature("the tactic source cublas_lt", ("TacticSource.CUBLAS_LT",), ALWAYS_UNTIL_10),
     "tactic_cudnn": Feature("the tactic source cudnn", ("TacticSource.CUDNN",), ALWAYS_UNTIL_10),
     "parser_names": Feature("names in parser errors", ("ParserError.node_name",), "TensorRT 10.3"),
     "validity": Feature("a look at an engine before it is loaded", ("Runtime.get_engine_validity",), "RTX 1.7"),
+}
+WITHOUT_EFFECT = {  # has the names, but ignores them or fails in the middle of the build (measured with RTX 1.7.1)
+    "tensorrt_rtx": (
+        "hardware_compatible",
+        "same_capability",
+        "version_compatible",
+        "optimization_level",
+        "dla",
+        "timing_cache",
+        "tactic_sources",
+        "refit",
+        "strip",
+    ),
 }
 
 
@@ -103,30 +114,6 @@ class IoTensor:
     shape: tuple[int, ...]  # -1 where it depends on the profile or the call
 
 
-class _Log:
-    """TensorRT keeps one logger a process: this one, handed to every builder and runtime, never freed."""
-
-    def __init__(self, module: Any) -> None:
-        names = {getattr(module.ILogger, name): name for name in SEVERITIES}
-        errors: collections.deque[str] = collections.deque(maxlen=ERRORS_KEPT)
-        sinks: list[Sink] = []
-
-        class Log(module.ILogger):  # the base class is only known now
-            def __init__(self) -> None:
-                module.ILogger.__init__(self)  # pybind11 insists on this form
-
-            def log(self, severity: Any, text: str) -> None:  # from any thread; an exception here would end the process
-                name = names.get(severity, str(severity))
-                if name in SEVERITIES[:2]:
-                    errors.append(text.strip())
-                for sink in tuple(sinks):
-                    sink(name, text)
-
-        self.native = Log()
-        self.errors, self.sinks = errors, sinks
-        self.lock = threading.Lock()
-
-
 class TensorRT:
     """An imported TensorRT. Engines and contexts are its own opaque objects; each must die before the process ends."""
 
@@ -134,7 +121,7 @@ class TensorRT:
         self.flavour = flavour
         self.module: Any = module
         self.version = str(module.__version__)
-        self._log = _Log(module)
+        self._log = Log(module)
         known = [kind for kind in DTYPES if hasattr(module.DataType, kind)]
         self._dtypes: dict[Any, npt.DTypeLike] = {getattr(module.DataType, kind): DTYPES[kind] for kind in known}
 
@@ -158,7 +145,9 @@ class TensorRT:
         return self._log.native
 
     def has(self, feature: str) -> bool:
-        """Whether this TensorRT has everything that a key of FEATURES names."""
+        """Whether this TensorRT has all that a key of FEATURES names, and heeds it."""
+        if feature in WITHOUT_EFFECT.get(self.flavour, ()):
+            return False
         for dotted in FEATURES[feature].names:
             owner: Any = self.module
             for name in dotted.split("."):
@@ -187,14 +176,27 @@ class TensorRT:
             with self._log.lock:
                 self._log.sinks.remove(sink)
 
+    def targets(self) -> list[str]:
+        """Compute capabilities that it builds for without having such a GPU: ["sm_75", ...]; [] unless portable."""
+        if not self.portable:
+            return []
+        members = [name for name in dir(self.module.ComputeCapability) if name[:2] == "SM" and name[2:].isdigit()]
+        return [f"sm_{number}" for number in sorted(int(name[2:]) for name in members)]
+
+    def forget_errors(self) -> None:
+        """What the log said before is of no interest to the errors of what comes now."""
+        self._log.errors.clear()
+
     def last_errors(self) -> str:
         """The errors that the log saw lately, oldest first, in one line; "" without any."""
         return "; ".join(self._log.errors)
 
     def open_engine(self, plan: bytes, sink: Sink | None = None) -> Any:
         """Load a plan. Raises EngineError with the log's own words, also where no GPU is there to load it."""
-        self._need_gpu()
-        self._log.errors.clear()
+        problem = self.no_gpu()
+        if problem:
+            raise EngineError(f"a GPU to load an engine of {self.title} on", problem, "see trt-build --doctor")
+        self.forget_errors()
         with self.listening(sink):
             runtime = self.module.Runtime(self.logger)
             engine = runtime.deserialize_cuda_engine(plan) if runtime is not None else None
@@ -260,13 +262,12 @@ class TensorRT:
     def _failed(self, expected: str, remedy: str) -> NoReturn:
         raise BackendError(expected, f"{self.title}: {self.last_errors() or 'no reason in its log'}", remedy)
 
-    def _need_gpu(self) -> None:
-        """TensorRT without a driver crashes the process instead of failing; so ask the driver first."""
+    def no_gpu(self) -> str:
+        """Why no engine can be loaded here, or "". Without a driver TensorRT crashes the process, so ask first."""
         from sdk.runtime.gpu import probe  # late: loads libcuda
 
         found = probe()
-        if not found.gpus:
-            raise EngineError(f"a GPU to load an engine of {self.title} on", found.reason, "see trt-build --doctor")
+        return "" if found.gpus else found.reason
 
 
 @functools.cache

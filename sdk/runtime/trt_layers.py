@@ -1,0 +1,66 @@
+"""What a builder is told layer by layer: which run on a DLA, and, for TensorRT 8.5 and 8.6, in which precision."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sdk.errors import BuildError
+from sdk.runtime.trt_api import TensorRT
+
+__all__ = ["FLAG_PRECISIONS", "set_layer_precisions", "use_dla"]
+
+FLAG_PRECISIONS = {"fp16": "HALF", "fp32": "FLOAT"}  # word -> member of trt.DataType; int8 follows from Q/DQ
+
+
+def use_dla(
+    trt: TensorRT,
+    builder: Any,  # trt.Builder
+    *,
+    network: Any,  # trt.INetworkDefinition
+    config: Any,  # trt.IBuilderConfig
+    core: int,
+    gpu_fallback: bool,
+) -> tuple[str, ...]:
+    """Put all that fits on a DLA core; names of the layers that do not fit. Raises BuildError."""
+    trt.need("dla")
+    cores = int(builder.num_DLA_cores)
+    if not 0 <= core < cores:
+        got = f"core {core} on a device with {cores}"
+        raise BuildError("a DLA core of this device", got, "leave out --dla-core; Orin NX and AGX Orin have two")
+    config.default_device_type = trt.module.DeviceType.DLA
+    config.DLA_core = core
+    layers = [network.get_layer(index) for index in range(network.num_layers)]
+    outside = tuple(str(layer.name) for layer in layers if not config.can_run_on_DLA(layer))
+    if outside and not gpu_fallback:
+        got = f"{len(outside)} that it does not: {', '.join(outside[:5])}{', ...' if len(outside) > 5 else ''}"
+        raise BuildError("a graph whose layers all run on the DLA", got, "add --gpu-fallback")
+    if gpu_fallback:
+        config.set_flag(trt.module.BuilderFlag.GPU_FALLBACK)
+    return outside
+
+
+def set_layer_precisions(
+    trt: TensorRT,
+    network: Any,  # trt.INetworkDefinition
+    *,
+    config: Any,  # trt.IBuilderConfig
+    flags: Sequence[str],  # "fp16", "int8": what the builder may use
+    precisions: Mapping[str, str],  # layer -> key of FLAG_PRECISIONS
+) -> None:
+    """8.5 and 8.6: allow the precisions by flag, tell each layer its own, and have that obeyed."""
+    members = trt.module.BuilderFlag
+    for word, feature in (("fp16", "fp16_flag"), ("int8", "int8_flag")):
+        if word in flags:
+            trt.need(feature)
+            config.set_flag(getattr(members, word.upper()))
+    if not precisions:
+        return
+    trt.need("obey")
+    config.set_flag(members.OBEY_PRECISION_CONSTRAINTS)
+    types = {word: getattr(trt.module.DataType, member) for word, member in FLAG_PRECISIONS.items()}
+    for index in range(network.num_layers):
+        layer = network.get_layer(index)
+        word = precisions.get(str(layer.name))
+        if word in types:
+            layer.precision = types[word]
