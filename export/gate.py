@@ -21,7 +21,8 @@ import onnxruntime
 
 from export.faces import Faces, lr_crops
 from export.graph import Model
-from sdk.errors import BuildError, MissingPackageError, ModelError
+from export.simulate import simulated
+from sdk.errors import BuildError, ModelError
 from sdk.image.heatmap import cells_to_image, decode
 from sdk.image.metrics import PROTOCOLS, nme, score_pair
 from sdk.image.pixels import from_network, to_network
@@ -37,7 +38,6 @@ BATCH = 8  # faces a call: bounds the memory, and is in every default profile
 LEAST_EYES = (
     1 / 8
 )  # of the picture's side: outer eye corners nearer than that are a failed face, no length to divide by
-FAITHFUL_FP16 = (1, 30)  # earlier onnxruntime truncates in fp16 QuantizeLinear on the CPU
 
 
 @dataclass(frozen=True)
@@ -98,17 +98,11 @@ class Verdict:
 
 
 def onnx_runner(graph: onnx.ModelProto, *, threads: int | None = None) -> Runner:
-    """Runs a graph on onnxruntime's CPU provider, Q/DQ as written: nothing is fused into other arithmetic.
+    """Runs a graph on onnxruntime's CPU provider as it is written: fp16 rounds, Q/DQ fuse into no other arithmetic.
 
-    Raises:
-        BuildError: onnxruntime refuses the graph. MissingPackageError: one too old for fp16 Q/DQ.
+    Raises BuildError when onnxruntime refuses the graph.
     """
-    release = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
-    quantised = any(node.op_type == "QuantizeLinear" for node in graph.graph.node)
-    if quantised and release < FAITHFUL_FP16:
-        got = f"onnxruntime {onnxruntime.__version__}, which truncates there"
-        command = "pip install 'onnxruntime>=1.30'"
-        raise MissingPackageError("judging INT8 graphs in fp16", "onnxruntime", command, got=got)
+    graph = simulated(graph)
     options = onnxruntime.SessionOptions()
     options.log_severity_level, options.intra_op_num_threads = 3, threads or 0
     options.add_session_config_entry("session.disable_quant_qdq", "1")
