@@ -255,8 +255,12 @@ class TensorRT:
             self._failed("an inference to be enqueued", "check device memory and shapes")
 
     def layer_information(self, engine: Any) -> str:
-        """The engine's layers as JSON; detailed if it was built so, as trt-build does."""
+        """The engine's layers as JSON; detailed if it was built so, as trt-build does. Allocates a context for it."""
         inspector = engine.create_engine_inspector()
+        context = self.new_context(engine)  # without one 8.x says "N/A due to dynamic shapes"; starts at profile 0
+        for name, (_, best, _) in self.profiles(engine)[0].items():
+            self.set_shape(context, name, best)
+        inspector.execution_context = context
         return str(inspector.get_engine_information(self.module.LayerInformationFormat.JSON))
 
     def _failed(self, expected: str, remedy: str) -> NoReturn:
