@@ -43,6 +43,7 @@ LONGEST = 4  # times the shorter side; a longer picture is no face
 MODEL_FILE = Path(__file__).resolve().parent / "eigenfaces.npz"
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 TEACHER = "picoface_x4"  # the shipped network of any size
+EDGES = 0.25  # share of drawn faces behind a hard edge
 LUMINANCE_SIDE = 64  # px of the statistical model
 # Grey levels of noise, as pores and cameras give: detail that no network restores. Real faces have as much; without it
 # the truth were so smooth that INT8's rounding weighed three times what it does on photographs.
@@ -242,7 +243,12 @@ def _drawn(model: dict[str, npt.NDArray[Any]], side: int, rng: np.random.Generat
         chroma = resize(np.ascontiguousarray(planes, np.float32), (side, side))
         grain = GRAIN * rng.standard_normal((side, side, 1))
         ycbcr = np.concatenate([y + grain.astype(np.float32), chroma], axis=-1)
-        yield np.clip(np.round(ycbcr_to_rgb(ycbcr.astype(np.float32))), 0, 255).astype(np.uint8)
+        face = np.clip(np.round(ycbcr_to_rgb(ycbcr.astype(np.float32))), 0, 255).astype(np.uint8)
+        if rng.random() < EDGES:  # something black or white in front of the face: the largest contrast there can be
+            x0, y0 = rng.integers(-side // 2, side, 2)
+            width, height = rng.integers(side // 8, side, 2)
+            face[max(0, y0) : max(0, y0 + height), max(0, x0) : max(0, x0 + width)] = 255 * rng.integers(0, 2)
+        yield face
 
 
 def _views(

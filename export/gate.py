@@ -29,7 +29,7 @@ from sdk.image.pixels import from_network, to_network
 from sdk.image.points68 import OUTER_EYES
 from sdk.spec import ModelSpec
 
-__all__ = ["THRESHOLDS", "Limits", "Runner", "Verdict", "judge", "onnx_runner"]
+__all__ = ["THRESHOLDS", "Answer", "Limits", "Runner", "Verdict", "answer", "judge", "onnx_runner"]
 
 F32 = npt.NDArray[np.float32]
 Runner = Callable[[F32], Mapping[str, npt.NDArray[Any]]]  # [N, C, h, w] -> outputs by name
@@ -119,7 +119,7 @@ def onnx_runner(graph: onnx.ModelProto, *, threads: int | None = None) -> Runner
 
 
 @dataclass(frozen=True, eq=False)
-class _Answer:
+class Answer:
     """What a network gave for the judging faces."""
 
     sr: F32  # [N, C, H, W]
@@ -128,7 +128,8 @@ class _Answer:
     points: F32 | None  # [N, K, 2] px of the picture
 
 
-def _answer(run: Runner, faces: Faces, spec: ModelSpec) -> _Answer:
+def answer(run: Runner, faces: Faces, spec: ModelSpec) -> Answer:
+    """Runs a network on the faces. Raises ModelError when its picture is not of the spec's size."""
     crops = lr_crops(faces, spec.lr_size)  # [N, lr, lr, 3]
     batch = to_network(crops, spec)
     parts = [dict(run(batch[i : i + BATCH])) for i in range(0, len(batch), BATCH)]
@@ -139,12 +140,12 @@ def _answer(run: Runner, faces: Faces, spec: ModelSpec) -> _Answer:
         raise ModelError(expected, f"shape {list(sr.shape)}", "export it again: graph and spec are of different models")
     pictures = from_network(np.nan_to_num(sr, nan=0.0, posinf=0.0, neginf=0.0), spec, lr=crops)
     if spec.heatmap_kind is None:
-        return _Answer(sr, pictures, None, None)
+        return Answer(sr, pictures, None, None)
     heatmaps = np.concatenate([part["heatmaps"] for part in parts]).astype(np.float32)
     if spec.heatmap_kind != "landmarks":
-        return _Answer(sr, pictures, heatmaps, None)
+        return Answer(sr, pictures, heatmaps, None)
     cells = decode(np.nan_to_num(heatmaps), mode=spec.decoder, radius=spec.decoder_radius).points
-    return _Answer(sr, pictures, heatmaps, cells_to_image(cells, heatmaps.shape[2:], (side, side)))
+    return Answer(sr, pictures, heatmaps, cells_to_image(cells, heatmaps.shape[2:], (side, side)))
 
 
 def judge(
@@ -154,7 +155,7 @@ def judge(
     *,
     precision: str,
     ran: str = "not run",
-    reference: Runner | None = None,  # None: the model's fp32 graph on onnxruntime
+    fp32: Answer | None = None,  # None: the model's fp32 graph is run on onnxruntime
 ) -> Verdict:
     """Numbers of the candidate `run` on the faces, in the units their names end in.
 
@@ -163,8 +164,8 @@ def judge(
     precision lost of them. nme_percent: only with points. dnme_pt: what was lost; moved_pt: distance to fp32's points.
     """
     spec = model.spec
-    fp32 = _answer(reference or onnx_runner(model.graph), faces, spec)
-    mine = _answer(run, faces, spec)
+    fp32 = fp32 or answer(onnx_runner(model.graph), faces, spec)
+    mine = answer(run, faces, spec)
     reasons = list(_not_finite(fp32, "the fp32 network")) or list(_not_finite(mine, f"the {precision} network"))
     numbers = {**_against_fp32(fp32, mine, spec), **_against_truth(fp32, mine, faces), **_landmarks(fp32, mine, faces)}
     limits = THRESHOLDS[precision]
@@ -172,14 +173,14 @@ def judge(
     return Verdict(precision, ran, faces.source, len(faces), faces.sha256, numbers, asdict(limits), reasons)
 
 
-def _not_finite(answer: _Answer, who: str) -> Iterator[str]:
+def _not_finite(answer: Answer, who: str) -> Iterator[str]:
     for name, array in (("sr", answer.sr), ("heatmaps", answer.heatmaps)):
         if array is not None and not np.isfinite(array).all():
             bad = int((~np.isfinite(array)).reshape(len(array), -1).any(axis=1).sum())
             yield f"{who} gives NaN or infinity in {name} of {bad} of {len(array)} faces"
 
 
-def _against_fp32(fp32: _Answer, mine: _Answer, spec: ModelSpec) -> dict[str, float]:
+def _against_fp32(fp32: Answer, mine: Answer, spec: ModelSpec) -> dict[str, float]:
     low, high = spec.value_range
     difference = (np.clip(mine.sr, low, high) - np.clip(fp32.sr, low, high)) / (high - low)  # [N, C, H, W]
     by_face = np.square(difference.astype(np.float64)).reshape(len(difference), -1).mean(axis=1)  # [N]
@@ -198,7 +199,7 @@ def _decibel(mean_square: float) -> float:
     return float("nan") if math.isnan(mean_square) else min(150.0, -10.0 * math.log10(max(mean_square, 1e-15)))
 
 
-def _against_truth(fp32: _Answer, mine: _Answer, faces: Faces) -> dict[str, float]:
+def _against_truth(fp32: Answer, mine: Answer, faces: Faces) -> dict[str, float]:
     (psnr32, ssim32), (psnr, ssim) = (_scores(answer.pictures, faces.hr) for answer in (fp32, mine))
     return {"psnr_db": psnr, "dpsnr_db": psnr32 - psnr, "ssim": ssim, "dssim": ssim32 - ssim}
 
@@ -212,7 +213,7 @@ def _scores(
     return float(psnr_db), float(ssim)
 
 
-def _landmarks(fp32: _Answer, mine: _Answer, faces: Faces) -> dict[str, float]:
+def _landmarks(fp32: Answer, mine: Answer, faces: Faces) -> dict[str, float]:
     if fp32.points is None or mine.points is None:
         return {}
     moved = 100 * float((np.linalg.norm(mine.points - fp32.points, axis=2).mean(axis=1) / _lengths(fp32, faces)).mean())
@@ -224,7 +225,7 @@ def _landmarks(fp32: _Answer, mine: _Answer, faces: Faces) -> dict[str, float]:
     return {"nme_percent": after, "dnme_pt": after - before, "moved_pt": moved}
 
 
-def _lengths(fp32: _Answer, faces: Faces) -> npt.NDArray[np.float64]:
+def _lengths(fp32: Answer, faces: Faces) -> npt.NDArray[np.float64]:
     """[N] px to divide by: outer eye corners of the truth, else of the fp32 network's points."""
     points = fp32.points if faces.points is None or fp32.points is None else faces.points
     assert points is not None and fp32.points is not None
