@@ -63,7 +63,7 @@ def learn(
 def portrait() -> npt.NDArray[np.uint8]:
     """The public-domain portrait's face and its surroundings, [224, 224, 3] RGB; its window is the middle 2/3."""
     rgb = read_picture(PORTRAIT).pixels
-    with FaceEnhancer(color="rgb") as enhancer:
+    with FaceEnhancer(backend="onnxruntime", color="rgb") as enhancer:
         window = enhancer.enhance(rgb)[0].window
     centre, half = (window[:2] + window[2:]) / 2, 0.75 * (window[2] - window[0])
     around = np.concatenate([centre - half, centre + half])[None]

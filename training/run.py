@@ -16,6 +16,7 @@ from torch import Tensor
 
 from sdk.errors import InputError
 from training import checkpoint
+from training.fake_quant import plain_state, prepare
 from training.models.picoface import PicoFace
 from training.recipes.picoface import Recipe
 from training.tasks import Task
@@ -49,6 +50,9 @@ class Run:
         self.earlier: list[dict[str, Any]] = []  # recipes, steps and seeds of the runs that this one started from
         if initial is not None:
             self.start_from(checkpoint.load(initial))
+        if recipe.quantised:
+            prepare(self.model)
+            prepare(self.average)
         self.average.load_state_dict(self.model.state_dict())
         learned = getattr(self.model, recipe.part).parameters()
         self.optimiser = torch.optim.Adam(list(learned), lr=recipe.lr, betas=recipe.betas)
@@ -69,7 +73,7 @@ class Run:
                 expected = f"{name}={found.get(name)!r} as in the run of {self.path}"
                 raise InputError(expected, repr(asked[name]), "give another --out for another run")
         self.model.load_state_dict(saved["raw_weights"])
-        self.average.load_state_dict(saved["weights"])
+        self.average.load_state_dict(saved.get("average", saved["weights"]))
         self.optimiser.load_state_dict(saved["optimiser"])
         self.step, self.seconds, self.history = saved["step"], saved["seconds"], saved["history"]
         self.running, self.earlier = saved.get("running", 0.0), saved.get("earlier", [])
@@ -87,7 +91,8 @@ class Run:
             {
                 "model": "picoface",
                 "config": self.recipe.config.as_dict(),
-                "weights": self.average.state_dict(),
+                "weights": plain_state(self.average) if self.recipe.quantised else self.average.state_dict(),
+                "average": self.average.state_dict(),
                 "raw_weights": self.model.state_dict(),
                 "optimiser": self.optimiser.state_dict(),
                 "step": self.step,
@@ -126,6 +131,9 @@ class Run:
             raw = dict(self.model.named_parameters())
             for name, value in self.average.named_parameters():
                 value.lerp_(raw[name], 1.0 - decay)
+            ranges = dict(self.model.named_buffers())
+            for name, value in self.average.named_buffers():
+                value.copy_(ranges[name])
         return float(loss.detach())
 
     def fit(

@@ -102,12 +102,15 @@ def train_stage(
 def train_network(name: str, folder: Path, args: argparse.Namespace, should_stop: Callable[[], bool]) -> bool:
     """All stages of a network, each from the one before: landmarks are learned on the finished features."""
     initial = args.init
+    if initial is None and any(RECIPES[stage].quantised for stage in NETWORKS[name]):
+        remedy = f"pass --init {name.removesuffix('_qat')}.pt"
+        raise InputError("a finished network to train quantisation-aware", "no --init", remedy)
     for stage in NETWORKS[name]:
         if not train_stage(RECIPES[stage], folder / stage, args, initial=initial, should_stop=should_stop):
             return False
         initial = folder / stage / "last.pt"
     saved = checkpoint.load(initial)
-    checkpoint.save(folder / f"{name}.pt", join(saved, saved, name))
+    checkpoint.save(folder / f"{name}.pt", join(saved, saved, name.removesuffix("_qat")))
     _report(f"wrote {folder / name}.pt; next: python -m export.to_onnx\n")
     return True
 

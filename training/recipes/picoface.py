@@ -39,6 +39,7 @@ class Recipe:
     pseudo_weight: float = 0.8  # of the teacher's points: off by less than a 16-px student
     sigma_cells: float = 1.5
     radius: int = 4  # of the centroid decoder, as in the SDK
+    quantised: bool = False  # quantisation-aware: training.fake_quant
     map_weight: float = 60.0  # the maps must place the peak: the points alone are content with a flat map
     point_weight: float = 30.0
 
@@ -69,7 +70,18 @@ for _name in ("picoface_x8_sr", "picoface_x4_sr"):
     _polish = {"lr": 6.0e-4, "warmup_steps": 50, "decay_share": 0.9, "degraded_share": 0.5, "degradation": 0.85}
     RECIPES[f"{_name}_polish"] = replace(RECIPES[_name], name=f"{_name}_polish", steps=1900, **_polish)
 
+# Quantisation-aware training from a finished network (--init NAME.pt): short and gentle, the branches folded. What the
+# clean and the quantised network learn is the same, so everything else is the polish runs'.
+QAT = {"quantised": True, "lr": 1.0e-4, "warmup_steps": 30, "decay_share": 0.9, "ema": 0.99, "steps": 400}
+for _name in ("picoface_x8", "picoface_x4"):
+    RECIPES[f"{_name}_sr_qat"] = replace(RECIPES[f"{_name}_sr"], name=f"{_name}_sr_qat", **QAT)
+    _landmarks = RECIPES[f"{_name}_landmarks"]
+    RECIPES[f"{_name}_landmarks_qat"] = replace(
+        _landmarks, name=f"{_name}_landmarks_qat", polish_share=1.0, **{**QAT, "map_weight": 20.0}
+    )
+
 NETWORKS = {  # the stages of a whole network, each starting from the one before
     name: tuple(f"{name}_{stage}" for stage in ("sr", "landmarks", "landmarks_polish"))
     for name in ("picoface_x8", "picoface_x4")
 }
+NETWORKS |= {f"{name}_qat": (f"{name}_sr_qat", f"{name}_landmarks_qat") for name in list(NETWORKS)}
