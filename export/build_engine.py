@@ -40,6 +40,7 @@ class Engine:
     profiles: list[Profile]
     readback: Readback
     fell_back_to_gpu: tuple[str, ...]
+    targets: tuple[str, ...]  # TensorRT-RTX: compute capabilities it was built for
     build_s: float
 
 
@@ -51,7 +52,7 @@ def build_engine(
     trt: TensorRT,
     gpu: Gpu | None,  # that builds; None: TensorRT-RTX without one
     on_progress: Callable[[float], None],  # fraction 0 to 1, from the calling thread
-    on_log: Callable[[str, str], None] | None = None,  # severity, text; from TensorRT's threads
+    on_log: Callable[[str, str], None] | None = None,  # severity, text; from the calling thread too
 ) -> Engine:
     """Build and read back.
 
@@ -64,12 +65,18 @@ def build_engine(
     cache = TimingCache.open(options, trt, gpu=gpu)
     settings = settings_for(typed, options, trt=trt, gpu=gpu, profiles=profiles, timing_cache=cache.content)
     watch = _Watch(len(typed.graph.graph.node) * len(profiles))
-    lines: list[str] = []
+    lines: list[tuple[str, str]] = []
+    told = 0
 
-    def sink(severity: str, text: str) -> None:
-        lines.append(text)
+    def sink(severity: str, text: str) -> None:  # called by TensorRT's threads: must not raise
+        lines.append((severity, text))
         watch.heard(text)
-        if on_log is not None:
+
+    def tell() -> None:
+        nonlocal told
+        on_progress(watch.fraction)
+        fresh, told = lines[told:], len(lines)
+        for severity, text in fresh if on_log is not None else ():
             on_log(severity, text)
 
     started_s = time.monotonic()
@@ -79,13 +86,16 @@ def build_engine(
     def run() -> Built:
         return build(trt, proto, settings=settings, nodes=nodes, sink=sink, monitor=watch)
 
-    built = _beside(run, watch, device=gpu, on_progress=on_progress)
+    try:
+        built = _beside(run, watch, device=gpu, on_poll=tell)
+    finally:
+        tell()
     build_s = time.monotonic() - started_s
     if built.timing_cache is not None:
         cache.save(built.timing_cache)
-    table = "\n".join(lines) if trt.portable else _inspected(trt, built.plan, gpu=gpu)
+    table = "\n".join(text for _, text in lines) if trt.portable else _inspected(trt, built.plan, gpu=gpu)
     readback = compare(typed.asked, found_layers(table))
-    return Engine(built.plan, profiles, readback, built.fell_back_to_gpu, build_s)
+    return Engine(built.plan, profiles, readback, built.fell_back_to_gpu, tuple(settings.targets), build_s)
 
 
 def settings_for(
@@ -97,16 +107,8 @@ def settings_for(
     profiles: list[Profile],
     timing_cache: bytes | None,
 ) -> Settings:
-    """What the builder is told. Raises BuildError when TensorRT-RTX has neither targets nor a GPU."""
-    targets = options.targets
-    if targets and not trt.portable:
-        remedy = "leave out --targets, or add --flavour tensorrt_rtx"
-        raise BuildError("TensorRT-RTX for --targets", f"{trt.title}, which builds for the GPU that is here", remedy)
-    if trt.portable and not targets:
-        if gpu is None:
-            remedy = "name the GPUs, for example --targets sm_86,sm_89,sm_120"
-            raise BuildError("GPUs to build for", "no GPU here and no --targets", remedy)
-        targets = (gpu.sm,)
+    """What the builder is told; export.targets.refuse_impossible() has looked at it before."""
+    targets = options.targets or ((gpu.sm,) if trt.portable and gpu is not None else ())
     weak = not trt.typed and options.precision != "fp32"
     return Settings(
         profiles=profiles,
@@ -149,7 +151,7 @@ def _beside(
     watch: _Watch,
     *,
     device: Gpu | None,
-    on_progress: Callable[[float], None],
+    on_poll: Callable[[], None],
 ) -> Built:
     """run() in a thread of its own, which stays behind when Ctrl-C comes and TensorRT cannot be stopped."""
     results: list[Built | BaseException] = []
@@ -166,7 +168,7 @@ def _beside(
     try:
         while thread.is_alive():
             thread.join(POLL_S)
-            on_progress(watch.fraction)
+            on_poll()
     except KeyboardInterrupt:
         watch.cancel()
         thread.join(STOPS_WITHIN_S if watch.monitored else 0.0)

@@ -11,11 +11,11 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from sdk.errors import BuildError
 
-__all__ = ["Layer", "Readback", "compare", "found_layers", "layer_table"]
+__all__ = ["Layer", "Loss", "Readback", "compare", "explanation", "found_layers"]
 
 COMPUTE = re.compile(r"conv|correlation|gemm|matmul|matrixmultiply", re.IGNORECASE)  # kinds that do the arithmetic
 ROW = re.compile(r"\s*Name: (?P<name>.*?), LayerType: (?P<kind>[^,]*), (?P<rest>Inputs: .*)")
@@ -88,9 +88,7 @@ def compare(asked: Mapping[str, str], found: Sequence[Layer]) -> Readback:
     if wrong:
         some = ", ".join(f"{n} in {'/'.join(words)} instead of {asked[n]}" for n, words in list(wrong.items())[:SHOWN])
         got = f"{len(wrong)} of {len(asked)} in another type: {some}{', ...' if len(wrong) > SHOWN else ''}"
-        raise BuildError(
-            "layers in the precision asked for", got, "keep those in fp16: --keep-fp16, or another TensorRT"
-        )
+        raise BuildError("layers in the precision asked for", got, "use another TensorRT, or --keep-fp16")
     unread = [name for name, words in layers.items() if words == {UNKNOWN}]
     if len(unread) > (1 - READABLE) * len(asked):
         got = f"{len(unread)} of {len(asked)} layers are not in the engine's table, for example {unread[0]}"
@@ -99,11 +97,34 @@ def compare(asked: Mapping[str, str], found: Sequence[Layer]) -> Readback:
     return Readback(dict(sorted(counts.items())), words)
 
 
-def layer_table(asked: Mapping[str, str], readback: Readback) -> list[str]:
-    """Lines for people: asked and found, layer by layer."""
+class Loss(Protocol):
+    """What export.sensitivity tells of one layer."""
+
+    name: str
+    psnr_fp32_db: float
+    dpsnr_db: float
+    dnme_pt: float
+
+
+def explanation(
+    asked: Mapping[str, str],
+    found: Mapping[str, str],  # layer -> precision read back
+    losses: Sequence[Loss] = (),  # of each layer quantised alone; empty: not measured
+) -> list[str]:
+    """Lines for people, one a layer: asked, found, and what int8 in this layer alone costs."""
     width = max((len(name) for name in asked), default=5)
-    rows = [f"{name:{width}}  {precision:7}{readback.layers[name]}" for name, precision in asked.items()]
-    return [f"{'layer':{width}}  asked  found", *rows]
+    alone = {loss.name: loss for loss in losses}
+    head = f"{'layer':{width}}  asked  found"
+    rows: list[str] = []
+    for name, precision in asked.items():
+        row = f"{name:{width}}  {precision:5}  {found[name]:5}"
+        if name in alone:
+            loss = alone[name]
+            row += f"  {loss.psnr_fp32_db:7.1f} dB  {loss.dpsnr_db:+8.3f} dB  {loss.dnme_pt:+8.3f} pt"
+        rows.append(row.rstrip())
+    if losses:
+        head += "  against fp32  PSNR lost    NME lost   (this layer alone in int8)"
+    return [head, *rows]
 
 
 def _precision(layers: Iterable[Layer]) -> set[str]:

@@ -167,10 +167,10 @@ class Options:
                 "onnxruntime runs the model file itself in fp32; nothing needs to be built for that",
             ),
             (
-                self.target == "cpu" and (bool(self.targets) or self.dla_core is not None),
+                self.target == "cpu" and bool(self.targets or self.dla_core is not None or self.auto_mixed),
                 "--target cpu alone",
-                "options of GPUs beside it",
-                "leave out --targets and --dla-core",
+                "options of TensorRT beside it",
+                "leave out --targets, --dla-core and --auto-mixed",
             ),
             (self.quiet and self.verbose, "--quiet or --verbose", "both", "leave one of them out"),
         ):

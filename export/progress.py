@@ -66,7 +66,7 @@ class Progress:
         assert name in names[self._index + 1 :], (name, names, self._index)
         self._index, self._fraction = names.index(name), 0.0
         self._told_s = self._clock()
-        self._event("stage", name=name, index=self._index, of=len(self._stages), eta_s=round(self.eta_s, 1))
+        self._event("stage", name=name, index=self._index + 1, of=len(self._stages), eta_s=round(self.eta_s, 1))
         if self._terminal:
             self._draw()
         elif self._kind == "text":

@@ -9,6 +9,7 @@ from export.options import Options
 from sdk.errors import BuildError
 from sdk.runtime.gpu import Gpu
 from sdk.runtime.trt_api import TensorRT
+from sdk.runtime.trt_builder import NO_GPU, TACTIC_SOURCES
 
 __all__ = ["DEVICES", "Device", "choose", "refuse_impossible"]
 
@@ -61,11 +62,9 @@ def choose(options: Options, gpu: Gpu | None, *, portable: bool) -> tuple[Option
     if portable and not options.targets and gpu is None:
         changes["targets"] = DESKTOPS
         lines.append(f"--targets {','.join(DESKTOPS)}: GeForce RTX 20 to 50; TensorRT-RTX builds for all without one")
-    if options.workspace_mib is None:
-        size = min(device.workspace_mib, gpu.memory_mib // MEMORY_SHARE) if gpu else device.workspace_mib
-        changes["workspace_mib"] = max(size, 1)
-        of = f"of {gpu.memory_mib} MiB at most a quarter" if gpu else "enough for these networks"
-        lines.append(f"--workspace {size}: {of}, so that the application keeps its own")
+    if options.workspace_mib is None and gpu is not None:
+        changes["workspace_mib"] = size = max(min(device.workspace_mib, gpu.memory_mib // MEMORY_SHARE), 1)
+        lines.append(f"--workspace {size}: at most a quarter of {gpu.memory_mib} MiB, the rest is the application's")
     lines.append(f"--precision {options.precision}: {_precision_reason(options, device)}")
     if device.sm == ("sm_87",) or device.dla_cores:
         chosen = f"core {options.dla_core}" if options.dla_core is not None else "not used"
@@ -76,7 +75,22 @@ def choose(options: Options, gpu: Gpu | None, *, portable: bool) -> tuple[Option
 
 
 def refuse_impossible(options: Options, gpu: Gpu | None, *, trt: TensorRT) -> None:
-    """Raises BuildError for a precision or compatibility that these GPUs do not have; names the GPU."""
+    """What the builder would refuse after minutes is refused now: BuildError, naming the feature and the version."""
+    _check_gpus(options, gpu, trt=trt)
+    for feature, needed in (
+        ("optimization_level", options.optimization_level is not None),
+        ("hardware_compatible", options.hardware_compatibility == "ampere_plus"),
+        ("same_capability", options.hardware_compatibility == "same_compute_capability"),
+        ("version_compatible", options.version_compatible),
+        ("refit", options.refit),
+        ("strip", options.strip_weights),
+        ("dla", options.dla_core is not None),
+        ("tactic_sources", options.tactic_sources is not None),
+        ("timing_cache", options.timing_cache is not None),
+        *((TACTIC_SOURCES[word][1], True) for word in options.tactic_sources or ()),
+    ):
+        if needed:
+            trt.need(feature)
     wanted = list(options.targets) or ([gpu.sm] if gpu else [])
     if options.precision == "fp8":
         trt.need("fp8")
@@ -92,6 +106,23 @@ def refuse_impossible(options: Options, gpu: Gpu | None, *, trt: TensorRT) -> No
         if gpu is not None and gpu.integrated:
             remedy = "leave out --hardware-compatibility: JetPack does not support it"
             raise BuildError("a discrete GPU for ampere_plus", gpu.name, remedy)
+
+
+def _check_gpus(options: Options, gpu: Gpu | None, *, trt: TensorRT) -> None:
+    """Is there something to build for?"""
+    if options.targets and not trt.portable:
+        remedy = "leave out --targets, or add --flavour tensorrt_rtx"
+        raise BuildError("TensorRT-RTX for --targets", f"{trt.title}, which builds for the GPU that is here", remedy)
+    if gpu is None and not trt.portable:
+        raise BuildError(f"a GPU for {trt.title} to build on", trt.no_gpu(), NO_GPU)
+    if gpu is None and not options.targets:
+        remedy = "name the GPUs, for example --targets sm_86,sm_89,sm_120"
+        raise BuildError("GPUs to build for", "no GPU here and no --targets", remedy)
+    unknown = [one for one in options.targets or ((gpu.sm,) if gpu else ()) if one not in trt.targets()]
+    if trt.portable and unknown:
+        expected = f"GPUs that {trt.title} builds for: {', '.join(trt.targets())}"
+        remedy = "leave them out of --targets; for such a GPU build with TensorRT on the device itself"
+        raise BuildError(expected, ", ".join(unknown), remedy)
 
 
 def _check_place(

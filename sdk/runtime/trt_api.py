@@ -47,47 +47,61 @@ class Feature:
 
     title: str
     names: tuple[str, ...]  # dotted, from the module; all must be there
-    where: str  # releases that have it, for the remedy
+    where: str  # who has it, for the remedy
 
 
 ALWAYS_UNTIL_10 = "TensorRT 8.5 to 10.x"
 FEATURES = {
-    "typed": Feature("strongly typed networks", ("NetworkDefinitionCreationFlag.STRONGLY_TYPED",), "TensorRT 10.3"),
+    "typed": Feature(
+        "strongly typed networks", ("NetworkDefinitionCreationFlag.STRONGLY_TYPED",), "TensorRT 10.3 or newer"
+    ),
     "explicit_batch": Feature("a batch flag", ("NetworkDefinitionCreationFlag.EXPLICIT_BATCH",), ALWAYS_UNTIL_10),
     "fp16_flag": Feature("the FP16 builder flag", ("BuilderFlag.FP16",), ALWAYS_UNTIL_10),
     "int8_flag": Feature("the INT8 builder flag", ("BuilderFlag.INT8",), ALWAYS_UNTIL_10),
     "obey": Feature(
         "layer precisions", ("BuilderFlag.OBEY_PRECISION_CONSTRAINTS", "ILayer.precision"), ALWAYS_UNTIL_10
     ),
-    "fp8": Feature("FP8", ("DataType.FP8", "NetworkDefinitionCreationFlag.STRONGLY_TYPED"), "TensorRT 10.3"),
+    "fp8": Feature("FP8", ("DataType.FP8", "NetworkDefinitionCreationFlag.STRONGLY_TYPED"), "TensorRT 10.3 or newer"),
     "optimization_level": Feature(
-        "a builder optimisation level", ("IBuilderConfig.builder_optimization_level",), "TensorRT 8.6"
+        "a builder optimisation level", ("IBuilderConfig.builder_optimization_level",), "TensorRT 8.6 or newer"
     ),
     "hardware_compatible": Feature(
         "hardware compatibility",
         ("IBuilderConfig.hardware_compatibility_level", "HardwareCompatibilityLevel.AMPERE_PLUS"),
-        "TensorRT 8.6",
+        "TensorRT 8.6 or newer",
     ),
     "same_capability": Feature(
         "engines for all GPUs of one compute capability",
         ("IBuilderConfig.hardware_compatibility_level", "HardwareCompatibilityLevel.SAME_COMPUTE_CAPABILITY"),
-        "TensorRT 10.13",
+        "TensorRT 10.13 or newer",
     ),
-    "version_compatible": Feature("version-compatible engines", ("BuilderFlag.VERSION_COMPATIBLE",), "TensorRT 8.6"),
-    "refit": Feature("refittable engines", ("BuilderFlag.REFIT",), "TensorRT 8.5"),
-    "strip": Feature("engines without weights", ("BuilderFlag.STRIP_PLAN",), "TensorRT 10.3"),
-    "progress": Feature("a progress monitor", ("IProgressMonitor", "IBuilderConfig.progress_monitor"), "TensorRT 10.3"),
+    "version_compatible": Feature(
+        "version-compatible engines", ("BuilderFlag.VERSION_COMPATIBLE",), "TensorRT 8.6 or newer"
+    ),
+    "refit": Feature("refittable engines", ("BuilderFlag.REFIT",), "TensorRT 8.5 or newer"),
+    "strip": Feature("engines without weights", ("BuilderFlag.STRIP_PLAN",), "TensorRT 10.3 or newer"),
+    "progress": Feature(
+        "a progress monitor", ("IProgressMonitor", "IBuilderConfig.progress_monitor"), "TensorRT 10.3 or newer"
+    ),
     "portable": Feature(
-        "engines for GPUs that are not here", ("ComputeCapability", "IBuilderConfig.set_compute_capability"), "RTX 1.7"
+        "engines for GPUs that are not here",
+        ("ComputeCapability", "IBuilderConfig.set_compute_capability"),
+        "TensorRT-RTX 1.7",
     ),
-    "dla": Feature("deep-learning accelerators", ("IBuilderConfig.DLA_core", "DeviceType.DLA"), "TensorRT 8.5"),
-    "timing_cache": Feature("a timing cache", ("IBuilderConfig.create_timing_cache",), "TensorRT 8.5"),
-    "tactic_sources": Feature("a choice of tactic sources", ("IBuilderConfig.set_tactic_sources",), "TensorRT 8.5"),
+    "dla": Feature(
+        "deep-learning accelerators", ("IBuilderConfig.DLA_core", "DeviceType.DLA"), "TensorRT 8.5 or newer"
+    ),
+    "timing_cache": Feature("a timing cache", ("IBuilderConfig.create_timing_cache",), "TensorRT 8.5 or newer"),
+    "tactic_sources": Feature(
+        "a choice of tactic sources", ("IBuilderConfig.set_tactic_sources",), "TensorRT 8.5 or newer"
+    ),
     "tactic_cublas": Feature("the tactic source cublas", ("TacticSource.CUBLAS",), ALWAYS_UNTIL_10),
     "tactic_cublas_lt": Feature("the tactic source cublas_lt", ("TacticSource.CUBLAS_LT",), ALWAYS_UNTIL_10),
     "tactic_cudnn": Feature("the tactic source cudnn", ("TacticSource.CUDNN",), ALWAYS_UNTIL_10),
-    "parser_names": Feature("names in parser errors", ("ParserError.node_name",), "TensorRT 10.3"),
-    "validity": Feature("a look at an engine before it is loaded", ("Runtime.get_engine_validity",), "RTX 1.7"),
+    "parser_names": Feature("names in parser errors", ("ParserError.node_name",), "TensorRT 10.3 or newer"),
+    "validity": Feature(
+        "a look at an engine before it is loaded", ("Runtime.get_engine_validity",), "TensorRT-RTX 1.7"
+    ),
 }
 WITHOUT_EFFECT = {  # has the names, but ignores them or fails in the middle of the build (measured with RTX 1.7.1)
     "tensorrt_rtx": (
@@ -160,7 +174,9 @@ class TensorRT:
         """Raises BuildError, naming the feature and the version, when has() is false."""
         if not self.has(feature):
             title, where = FEATURES[feature].title, FEATURES[feature].where
-            raise BuildError(f"a TensorRT with {title}", f"{self.title}, which has none", f"leave it out ({where} has)")
+            raise BuildError(
+                f"a TensorRT with {title}", f"{self.title}, which has none", f"leave it out, or use {where}"
+            )
 
     @contextlib.contextmanager
     def listening(self, sink: Sink | None) -> Generator[None, None, None]:

@@ -15,7 +15,7 @@ from sdk.runtime.trt_api import TensorRT
 from sdk.runtime.trt_layers import set_layer_precisions, use_dla
 from sdk.runtime.trt_log import Sink
 
-__all__ = ["TACTIC_SOURCES", "Built", "Cancelled", "Monitor", "Profile", "Settings", "build"]
+__all__ = ["NO_GPU", "TACTIC_SOURCES", "Built", "Cancelled", "Monitor", "Profile", "Settings", "build"]
 
 TACTIC_SOURCES = {  # word of the command line -> (member of trt.TacticSource, key of trt_api.FEATURES)
     "cublas": ("CUBLAS", "tactic_cublas"),

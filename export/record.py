@@ -1,0 +1,108 @@
+"""Where an engine goes and what is written about it: both appear whole, the manifest last, or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import sdk
+from export.graph import Model
+from export.options import ENGINE_SUFFIXES, Options
+from sdk.errors import InputError, OutputError
+from sdk.pictures import write_file
+from sdk.runtime.machine import Machine
+from sdk.runtime.manifest import Manifest, manifest_path, write_manifest
+from sdk.runtime.trt_builder import Profile
+
+__all__ = ["check_out", "make_manifest", "out_path", "save"]
+
+
+def out_path(options: Options, name: str) -> Path:
+    """Where to write; `name` is the network's. Raises InputError for a suffix that says something else."""
+    suffixes = (".onnx",) if options.target == "cpu" else ENGINE_SUFFIXES
+    path = options.out or Path(f"{name}-{options.precision}{suffixes[0]}")
+    if path.suffix.lower() not in suffixes:
+        got = f"-o {path}"
+        raise InputError(
+            f"an output ending in {' or '.join(suffixes)}", got, f"write -o {path.with_suffix(suffixes[0])}"
+        )
+    return path
+
+
+def check_out(path: Path, model: Path) -> None:
+    """Find out before the work whether the output can be written. Raises OutputError, InputError."""
+    if path.is_dir():
+        raise OutputError("a file to write the engine to", f"the folder {path}", f"name a file: -o {path}/x.engine")
+    if path.exists() and model.exists() and path.samefile(model):
+        raise InputError("an output beside the model", f"{path}, the model itself", "choose another -o")
+    if path.suffix.lower() == ".onnx" and path.exists() and not manifest_path(path).exists():
+        got = f"{path}, a file that trt-build did not write"
+        raise OutputError("an output that is not there yet", got, "remove it, or choose another -o")
+    folder = path.absolute().parent
+    while not folder.exists():
+        folder = folder.parent
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".trt-build-"):
+            pass
+    except OSError as error:
+        got = f"{folder} ({error.strerror})"
+        remedy = "choose another -o, or check the permissions"
+        raise OutputError(f"a folder to write {path.name} to", got, remedy) from error
+
+
+def make_manifest(
+    model: Model,
+    data: bytes,
+    *,
+    options: Options,
+    machine: Machine,
+    gate: Mapping[str, Any],
+    asked: Mapping[str, str],
+    found: Mapping[str, int],
+    build_s: float,
+    kept_fp16: Sequence[str] = (),
+    profiles: Sequence[Profile] = (),
+    fell_back_to_gpu: Sequence[str] = (),
+    targets: Sequence[str] = (),
+) -> Manifest:
+    """All that is known of an engine (or of an int8 ONNX file for the CPU)."""
+    return Manifest(
+        facetrt=sdk.__version__,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        command=options.command,
+        spec=json.loads(model.spec.to_json()),
+        onnx_sha256=model.sha256,
+        engine_sha256=hashlib.sha256(data).hexdigest(),
+        engine_bytes=len(data),
+        precision=options.precision,
+        flavour=machine.flavour,
+        tensorrt=machine.tensorrt,
+        platform=machine.platform,
+        build_s=round(build_s, 2),
+        gate=dict(gate),
+        asked=dict(asked),
+        found=dict(found),
+        kept_fp16=list(kept_fp16),
+        fell_back_to_gpu=list(fell_back_to_gpu),
+        driver=machine.driver,
+        cuda=machine.cuda,
+        gpu=machine.gpu,
+        sm=machine.sm,
+        targets=list(targets),
+        jetpack=machine.jetpack,
+        hardware_compatibility=options.hardware_compatibility,
+        version_compatible=options.version_compatible,
+        weights_stripped=options.strip_weights,
+        profiles=[{name: [list(shape) for shape in triple] for name, triple in p.items()} for p in profiles],
+    )
+
+
+def save(path: Path, data: bytes, *, manifest: Manifest) -> None:
+    """Engine first, manifest last: an engine without one was never verified. Raises OutputError."""
+    write_file(path, data)
+    write_manifest(path, manifest)
