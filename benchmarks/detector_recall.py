@@ -186,7 +186,7 @@ def measure(detector: Callable[[U8], Any]) -> dict[str, Any]:
 def painted(false: Sequence[tuple[U8, F64]]) -> float | None:
     """False positives a frame that the networks take for faces too; None without shipped networks."""
     try:
-        with FaceEnhancer(color="rgb") as enhancer:
+        with FaceEnhancer(backend="onnxruntime", color="rgb") as enhancer:
             results = [enhancer.enhance(frame, boxes) for frame, boxes in false]
     except ModelError:
         return None

@@ -14,7 +14,7 @@ def models(results: Path) -> str:
     notes = []
     for name in SHIPPED:
         path = model_path(name)
-        backend = open_backend(path)
+        backend = open_backend(path, "onnxruntime")
         spec = backend.spec
         backend.close()
         sizes = f"{spec.lr_size} → {spec.hr_size} px" + (", any size" if spec.any_size else "")

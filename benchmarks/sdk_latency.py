@@ -61,13 +61,14 @@ def one_face(path: Path, side: int, *, threads: int | None, repeats: int) -> dic
     """One window of `side` px through one network. The frame is noise: no stage's time depends on its contents."""
     frame = np.random.default_rng(0).integers(0, 256, (*FRAME_HW, 3), dtype=np.uint8)
     box = [[900.0, 500.0, 900.0 + side / 1.5, 500.0 + side / 1.5]]  # tight landmark box of such a window
-    backend = open_backend(path, threads=threads)
+    backend = open_backend(path, "onnxruntime", threads=threads)
     size = side if backend.spec.any_size else backend.spec.lr_size
     batch = np.random.default_rng(1).random((1, backend.spec.channels, size, size), np.float32)
     with FaceEnhancer(backend, min_confidence=0.0) as enhancer:
         times = by_turns(
             lambda: backend.run(batch), lambda: enhancer.enhance(frame, box, box_kind="landmarks"), repeats
         )
+    backend.close()
     row: dict[str, Any] = {"model": backend.spec.name, "window_px": side, "input_px": size}
     for number, clock in enumerate(("", "_cpu")):
         bare, whole = np.median(times[..., number], axis=0)
@@ -141,7 +142,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     paths = [model_path(name) for name in options.models] or shipped_paths()
     results: list[dict[str, Any]] = []
     for path in paths:
-        backend = open_backend(path)
+        backend = open_backend(path, "onnxruntime")
         spec = backend.spec
         backend.close()
         sides = [s for s in FACES_PX if s in (spec.lr_size, 2 * spec.lr_size)] if spec.any_size else [spec.lr_size]

@@ -6,17 +6,19 @@ Exit codes: 0 all done (or already there), 1 some files failed, 2 wrong usage or
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
+import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 from sdk.errors import FaceTRTError, InputError
 from sdk.image.crop import BOX_KINDS
 from sdk.pictures import MAX_MEGAPIXELS
 from sdk.plan import load_boxes, plan_jobs
-from sdk.runtime.backend import BACKENDS
+from sdk.runtime.opening import BACKENDS, NETWORK_PRECISIONS
 
 __all__ = ["main"]
 
@@ -37,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not options.inputs:
         parser.error("expected at least one INPUT; got none; name a picture or a folder")
     try:
-        return _run(options)
+        with _told(quiet=options.quiet):
+            return _run(options)
     except FaceTRTError as error:
         sys.stderr.write(f"face-enhance: {error}\n")
         return USAGE
@@ -71,9 +74,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--box-kind", choices=BOX_KINDS, default="face", help="what the boxes of --boxes enclose")
     add("--detector", metavar="FILE.onnx", help="a YuNet file instead of the built-in detector")
     add("--model", metavar="NAME|FILE.onnx", help="one network for all faces; default: the one that fits each face")
-    add("--backend", choices=BACKENDS, default="auto", help="what runs the network")
-    add("--device", metavar="cpu|cuda:N", help="where it runs; default: cpu")
-    add("--threads", type=int, metavar="N", help="default: one per physical core")
+    add("--backend", choices=BACKENDS, default="auto", help="what runs the network; auto: TensorRT where it can")
+    precisions = [precision for precision in NETWORK_PRECISIONS if precision]
+    add("--precision", choices=precisions, help="default: fp16 with TensorRT, fp32 with onnxruntime")
+    add("--device", metavar="cpu|cuda:N", help="where it runs; default: the first GPU with TensorRT, else cpu")
+    add("--threads", type=int, metavar="N", help="on the CPU; default: one per physical core")
     add(
         "--json",
         nargs="?",
@@ -92,6 +97,23 @@ def _parser() -> argparse.ArgumentParser:
     add("--max-megapixels", type=float, default=MAX_MEGAPIXELS, metavar="N", help="refuse larger pictures")
     add("--quiet", action="store_true", help="say nothing but failures")
     return parser
+
+
+@contextlib.contextmanager
+def _told(*, quiet: bool) -> Generator[None, None, None]:
+    """What the SDK logs goes to stderr: an engine that is built takes minutes, and says so."""
+    log, handler = logging.getLogger("facetrt"), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("face-enhance: %(message)s"))
+    before = log.level, log.propagate
+    log.setLevel(logging.ERROR if quiet else logging.INFO)
+    log.propagate = False
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before[0])
+        log.propagate = before[1]
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -133,6 +155,7 @@ def _run(options: argparse.Namespace) -> int:
             options.model,
             backend=options.backend,
             device=options.device,
+            precision=options.precision,
             color="rgb",
             detector=options.detector,
             threads=options.threads,

@@ -19,11 +19,12 @@ import numpy.typing as npt
 from sdk.detect import Detector, open_detector
 from sdk.errors import BackendError, DetectorError, InputError
 from sdk.image.paste import paste
-from sdk.inputs import COLOURS, as_frame8, check_boxes, windows_of
+from sdk.inputs import as_frame8, check_boxes, check_options, is_share, windows_of
 from sdk.pipeline import Cut, frame_cut, inside_of, pictures_cut, refined_windows, results_of, run_faces
 from sdk.result import FaceResult, FaceStatus
 from sdk.routing import routes_of
-from sdk.runtime.backend import Backend, open_backend
+from sdk.runtime.backend import Backend
+from sdk.runtime.opening import Opened, open_network
 from sdk.zoo import model_path, shipped_paths
 
 __all__ = ["PAINTED", "FaceEnhancer"]
@@ -41,15 +42,20 @@ PAINTED = (FaceStatus.OK, FaceStatus.PARTLY_OUTSIDE, FaceStatus.TOO_SMALL)  # wh
 
 
 class FaceEnhancer:
-    """Enhances small faces on the CPU. Use it as a context manager, or call close().
+    """Enhances small faces on the CPU, or on a GPU with TensorRT. Use it as a context manager, or call close().
 
     Args:
         model: None: of the shipped networks the one that fits each face's size (windows up to 24 px: x8 from 16 px;
             up to 48 px: x4 from 32 px; larger: x4 from 64 px; a face that was blown up goes to the one that fits its
-            detail). A shipped name, a path, a loaded Backend, or a
-            sequence of those: these networks always.
-        backend: "auto" or "onnxruntime".
-        device: None or "cpu"; "cuda:0" with an onnxruntime that has its CUDA provider.
+            detail). A shipped name, a path (.onnx, or an .engine of trt-build), a loaded Backend, or a sequence of
+            those: these networks always.
+        backend: "auto": TensorRT if this machine has a GPU and a TensorRT that can be used, else "onnxruntime";
+            describe() says why. "tensorrt": an error where that is not so. With TensorRT the first use on a machine
+            builds an engine, which takes minutes, goes to the log "facetrt", and is kept in $FACETRT_ENGINE_CACHE.
+        device: None: the first GPU with TensorRT, else the CPU. "cpu". "cuda:0": this GPU, with TensorRT or an
+            onnxruntime that has its CUDA provider.
+        precision: None: fp16 with TensorRT, fp32 with onnxruntime. "fp32". "fp16": TensorRT only. "int8": faster;
+            with onnxruntime on the CPU only.
         color: "bgr" (OpenCV's order) or "rgb": order of frames that come in and of pictures that go out.
         detector: None: the built-in one, opened when first needed. A path: a YuNet .onnx file. A callable: takes the
             frame as uint8 [H, W, 3] in the order of `color`, returns [N, 4] boxes x0, y0, x1, y1 in px.
@@ -60,7 +66,8 @@ class FaceEnhancer:
         min_confidence: mean height of the heatmap peaks below which a face is reported as low_confidence.
 
     Raises:
-        ModelError, BackendError, DetectorError, MissingPackageError, InputError (an unknown color or negative number).
+        ModelError, BackendError (EngineError: an engine that does not fit here), DetectorError, MissingPackageError,
+        BuildError and OutputError (no engine can be built or kept), InputError (an option of a wrong type or range).
     """
 
     def __init__(
@@ -69,23 +76,20 @@ class FaceEnhancer:
         *,
         backend: str = "auto",
         device: str | None = None,
+        precision: str | None = None,
         color: str = "bgr",
         detector: str | Path | Detector | None = None,
         threads: int | None = None,
         refine: int = 1,
         min_confidence: float = MIN_CONFIDENCE,
     ) -> None:
-        if color not in COLOURS:
-            raise InputError(f"color among {COLOURS}", repr(color), 'pass "bgr" for OpenCV\'s frames')
-        if refine < 0 or not 0 <= min_confidence <= 1:
-            got = f"refine={refine}, min_confidence={min_confidence}"
-            raise InputError("refine >= 0 and min_confidence in [0, 1]", got, "leave them out for the defaults")
+        check_options(color=color, refine=refine, min_confidence=min_confidence, threads=threads, device=device)
         self.color = color
         self.refine = refine
         self.min_confidence = min_confidence
         self._detector = open_detector(detector, color=color)
-        self._backends = _open_all(model, backend=backend, device=device, threads=threads)
-        self._routes = routes_of(self._backends)
+        self._opened = _open_all(model, backend, device=device, threads=threads, precision=precision)
+        self._routes = routes_of([one.network for one in self._opened])
 
     def __enter__(self) -> FaceEnhancer:
         return self
@@ -96,10 +100,21 @@ class FaceEnhancer:
         self.close()
 
     def close(self) -> None:
-        """Frees the networks; enhance() then raises BackendError. Results stay valid. Closing twice is harmless."""
-        for backend in self._backends:
-            backend.close()
+        """Frees the networks that were opened here; enhance() then raises BackendError. Closing twice is harmless.
+
+        A Backend that the caller passed in stays open: whoever made it closes it. Results stay valid.
+        """
         self._routes = []
+        for one in self._opened:
+            if one.ours:
+                one.network.close()
+
+    def describe(self) -> str:
+        """A line a network: what runs it, precision, device, file, and why it was chosen.
+
+        `picoface_x8: onnxruntime, fp32 on cpu, .../picoface_x8.onnx (no NVIDIA driver: ...)`
+        """
+        return "\n".join(one.line() for one in self._opened)
 
     def detect(
         self,
@@ -177,8 +192,8 @@ class FaceEnhancer:
 
         Raises InputError for a strength outside [0, 1] or a frame that is not a picture.
         """
-        if not 0.0 <= strength <= 1.0:
-            raise InputError("strength in [0, 1]", str(strength), "use 1 for the full effect, 0 for none")
+        if not is_share(strength):
+            raise InputError("strength as a number in [0, 1]", repr(strength), "use 1 for the full effect, 0 for none")
         frame8 = as_frame8(frame, self.color)
         canvas = frame8.copy()
         for group in _same_size([result for result in results if result.status in PAINTED]):
@@ -214,27 +229,37 @@ class FaceEnhancer:
 
 
 def _open_all(
-    model: Model | Sequence[Model] | None, *, backend: str, device: str | None, threads: int | None
-) -> list[Backend]:
-    """The networks to use; those opened before one fails are closed again."""
+    model: Model | Sequence[Model] | None,
+    backend: str,
+    *,
+    device: str | None,
+    threads: int | None,
+    precision: str | None,
+) -> list[Opened]:
+    """The networks to use; those opened here before one fails are closed again."""
     if model is None:
-        models: Sequence[Model] = shipped_paths()
-    elif isinstance(model, (str, Path, Backend)):
-        models = [model]
+        models: Sequence[Any] = shipped_paths()
+    elif isinstance(model, Sequence) and not isinstance(model, str):
+        models = model
     else:
-        models = list(model)
+        models = [model]
     if not models:
         raise InputError("at least one model", "an empty sequence", "leave model out for the shipped ones")
-    opened: list[Backend] = []
+    opened: list[Opened] = []
     try:
         for one in models:
-            path = None if isinstance(one, Backend) else model_path(one)
-            opened.append(
-                one if path is None else open_backend(path, backend, device=device, threads=threads)  # type: ignore
-            )
+            if isinstance(one, Backend):
+                opened.append(Opened(one, type(one).__name__, "", "", None, "the caller passed it in", ours=False))
+                continue
+            if not isinstance(one, (str, Path)):
+                remedy = "leave model out for the shipped ones"
+                raise InputError("a model as a name, a path or a Backend", repr(one), remedy)
+            path = model_path(one)
+            opened.append(open_network(path, backend, device=device, threads=threads, precision=precision))
     except BaseException:
         for one in opened:
-            one.close()
+            if one.ours:
+                one.network.close()
         raise
     return opened
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral, Real
 from typing import Any, cast
 
 import numpy as np
@@ -11,7 +12,7 @@ from sdk.errors import InputError
 from sdk.image.crop import BOX_KINDS, inside_fraction, square_windows
 from sdk.image.pixels import as_rgb8
 
-__all__ = ["COLOURS", "as_frame8", "check_boxes", "windows_of"]
+__all__ = ["COLOURS", "as_frame8", "check_boxes", "check_options", "is_share", "windows_of"]
 
 U8 = npt.NDArray[np.uint8]
 F64 = npt.NDArray[np.float64]
@@ -21,6 +22,30 @@ COLOURS = ("bgr", "rgb")
 MIN_SIDE_PX = 1.0  # a window without a single pixel has nothing to enhance
 MAX_COORDINATE_PX = 1e7  # no frame is that large, and float32 could not tell its pixels apart
 MAX_SIDE_FRAMES = 4.0  # a window four frames wide shows no face, and cutting it out would only cost time
+
+
+def check_options(*, color: Any, refine: Any, min_confidence: Any, threads: Any, device: Any) -> None:
+    """Options of FaceEnhancer, whatever they are. Raises InputError for a wrong type or range."""
+    default = "leave it out for the default"
+    if not isinstance(color, str) or color not in COLOURS:
+        raise InputError(f"color among {COLOURS}", repr(color), 'pass "bgr" for OpenCV\'s frames')
+    if not _is_whole(refine) or refine < 0:
+        raise InputError("refine as a whole number of 0 or more", repr(refine), default)
+    if not is_share(min_confidence):
+        raise InputError("min_confidence as a number in [0, 1]", repr(min_confidence), default)
+    if threads is not None and not _is_whole(threads):
+        raise InputError("threads as a whole number or None", repr(threads), default)
+    if device is not None and not isinstance(device, str):
+        raise InputError('device as a text like "cpu" or "cuda:0"', repr(device), default)
+
+
+def is_share(value: Any) -> bool:
+    """Is it a number in [0, 1]?"""
+    return not isinstance(value, bool) and isinstance(value, Real) and 0.0 <= float(value) <= 1.0
+
+
+def _is_whole(value: Any) -> bool:
+    return not isinstance(value, bool) and isinstance(value, Integral)
 
 
 def as_frame8(

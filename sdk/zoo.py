@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sdk.errors import ModelError
 
-__all__ = ["SHIPPED", "model_path", "shipped_paths"]
+__all__ = ["SHIPPED", "int8_path", "model_path", "shipped_paths"]
 
 ROOT = Path(__file__).resolve().parent
 
@@ -37,3 +37,10 @@ def shipped_paths() -> list[Path]:
     if not found:
         raise ModelError("the shipped models", f"none of {list(SHIPPED.values())} in {ROOT}", "install facetrt again")
     return found
+
+
+def int8_path(path: Path) -> Path | None:
+    """The int8 file for the CPU that comes with a shipped model (x.onnx -> x.int8.onnx), None for other models."""
+    quantised = path.with_suffix(".int8.onnx")
+    shipped = {(ROOT / file).resolve() for file in SHIPPED.values()}
+    return quantised if path.resolve() in shipped and quantised.is_file() else None

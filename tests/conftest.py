@@ -15,6 +15,13 @@ def few_torch_threads():
         torch.set_num_threads(MAX_TORCH_THREADS)
 
 
+@pytest.fixture(autouse=True)
+def same_backend_everywhere(request, monkeypatch):
+    """ "auto" is onnxruntime in the tests, on machines with a GPU too: they compare numbers with bare sessions."""
+    if request.node.get_closest_marker("gpu") is None:
+        monkeypatch.setenv("FACETRT_BACKEND", "onnxruntime")
+
+
 @pytest.fixture
 def face_pack(tmp_path):
     """A tiny archive in the documented format: 12 drawn faces of 160 px with exact points, in two splits."""

@@ -96,7 +96,8 @@ def test_broken_metadata_names_the_file(tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (dict(backend="tensorrt"), "backend among"),
+        (dict(backend="tensorflow"), "backend among"),
+        (dict(backend=None), "backend among"),
         (dict(threads=0), "threads"),
         (dict(device="gpu"), "a device like"),
         (dict(device="cpu:1"), "a device like"),

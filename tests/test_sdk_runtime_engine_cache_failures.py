@@ -16,6 +16,7 @@ import pytest
 from test_sdk_runtime_engine_cache import ORIN, get, left
 from tiny_onnx import save_tiny
 
+import sdk
 from sdk.errors import BuildError, OutputError
 from sdk.runtime import builder_process, engine_cache, refusals
 from sdk.runtime.engine_cache import engine_path
@@ -174,7 +175,7 @@ def test_the_gates_refusal_is_remembered(model, runs, monkeypatch, tmp_path):
         with pytest.raises(BuildError, match="50 dB; got PSNR 31.2 dB"):
             get(model)
     assert len(runs()) == 1 and left(tmp_path) == ["tensorrt-10.3.0-sm_87-orin-int8.engine.refused.json"]
-    monkeypatch.setattr(refusals.sdk, "__version__", "99.0")  # another release tries again
+    monkeypatch.setattr(sdk, "__version__", "99.0")  # another release tries again
     monkeypatch.setenv("FAKE_MODE", "ok")
     assert read_engine(get(model)) and len(runs()) == 2
     assert not any("refused" in name for name in left(tmp_path))
@@ -199,12 +200,13 @@ def test_cache_that_cannot_be_written(model, runs, monkeypatch, tmp_path, place)
     assert runs() == []
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write into read-only folders")
-def test_cache_read_only(model, runs, monkeypatch, tmp_path):
+def test_cache_read_only(model):
     path = get(model)
     for folder in (path.parent, path.parent.parent):
         folder.chmod(0o555)
     try:
+        if os.access(path.parent, os.W_OK):
+            pytest.skip("this user (root) may write into read-only folders; test_cache_that_cannot_be_written does")
         assert get(model) == path  # what is there is used
         with pytest.raises(OutputError, match=r"Permission denied; .*\$FACETRT_ENGINE_CACHE"):
             get(model, "fp16")

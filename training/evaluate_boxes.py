@@ -123,7 +123,7 @@ def main(arguments: list[str] | None = None) -> int:
         packs = [open_pack(source) for source in args.pack]
         for pack, split in zip(packs, splits, strict=False):
             pack.select(split)  # a misspelt split is told before the work
-        with FaceEnhancer(color="rgb") as enhancer:
+        with FaceEnhancer(backend="onnxruntime", color="rgb") as enhancer:
             for pack, split in zip(packs, splits, strict=False):
                 for window_px in WINDOWS_PX:
                     rows.append(compare(enhancer, pack, split, window_px))

@@ -88,7 +88,7 @@ def open_predictor(model: str) -> Predictor:
     if model == "bicubic":
         return Bicubic()
     if model in SHIPPED or model.endswith(".onnx"):
-        backend = open_backend(model_path(model))
+        backend = open_backend(model_path(model), "onnxruntime")  # the reference of every table
         return Network(backend.spec.name if model in SHIPPED else Path(model).stem, backend.spec, backend.run)
     if model.endswith(".pt"):
         saved = checkpoint.load(model)

@@ -29,7 +29,7 @@ from sdk.errors import BackendError, BuildError, EngineError, InputError, Output
 from sdk.runtime import builder_process, refusals
 from sdk.runtime.file_lock import locked
 from sdk.runtime.machine import FLAVOUR_NAMES, Machine
-from sdk.runtime.manifest import PRECISIONS, manifest_path, misfits, notes, read_engine, read_manifest
+from sdk.runtime.manifest import PRECISIONS, manifest_path, misfits, read_engine, read_manifest
 from sdk.runtime.onnx_file import OnnxFile, read_onnx
 
 __all__ = ["BUILD_TIMEOUT_S", "CACHE_VARIABLE", "Refused", "cache_root", "engine_path", "obtain"]
@@ -167,11 +167,7 @@ class _Wanted:
             return [self.refused.reason]
         machine = self.machine or _cpu()
         onnx, size_bytes = self.model.sha256, path.stat().st_size
-        problems = misfits(manifest, machine, onnx_sha256=onnx, precision=self.precision, engine_bytes=size_bytes)
-        if not problems:
-            for note in notes(manifest, machine):
-                log.info("%s: %s; it is used all the same", path.name, note)
-        return problems
+        return misfits(manifest, machine, onnx_sha256=onnx, precision=self.precision, engine_bytes=size_bytes)
 
     def build(self, lock: int, *, timeout_s: float) -> Path:
         """Run the builder in a hidden folder, verify what it made, move it into place."""

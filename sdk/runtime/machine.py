@@ -12,9 +12,11 @@ from pathlib import Path
 
 from sdk.errors import BackendError
 
-__all__ = ["FLAVOUR_NAMES", "Machine", "jetpack_release", "this_machine"]
+__all__ = ["FLAVOUR_NAMES", "RTX_RUNS_ON", "Machine", "jetpack_release", "this_machine"]
 
 FLAVOUR_NAMES = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX", "onnxruntime": "onnxruntime"}
+
+RTX_RUNS_ON = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_120", "sm_121")  # desktop GPUs from Turing on (release 1.7)
 
 TEGRA_RELEASE = Path("/etc/nv_tegra_release")  # "# R36 (release), REVISION: 4.3, GCID: ..." on every JetPack
 JETPACKS = (  # first L4T release of each JetPack, newest first

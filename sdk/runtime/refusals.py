@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import importlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-import sdk
 from sdk.errors import BuildError, EngineError
 from sdk.pictures import write_file
 from sdk.runtime import strict_json
@@ -79,4 +79,5 @@ def forget(engine: Path) -> None:
 
 def _builder(machine: Machine | None) -> tuple[str, str, str]:
     """Release of ours, library and its release."""
-    return sdk.__version__, machine.flavour if machine else "onnxruntime", machine.tensorrt if machine else ""
+    release = str(importlib.import_module("sdk").__version__)  # late: sdk imports this file
+    return release, machine.flavour if machine else "onnxruntime", machine.tensorrt if machine else ""
