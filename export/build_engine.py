@@ -7,7 +7,6 @@ then stops by itself; one without is left behind, nothing of it is kept.
 from __future__ import annotations
 
 import contextlib
-import math
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from export.options import Options
 from export.precision import Typed
 from export.shapes import profiles_for
 from export.timing import TimingCache
+from export.watch import Watch
 from sdk.errors import BuildError, EngineError
 from sdk.runtime.gpu import Gpu
 from sdk.runtime.trt_api import TensorRT
@@ -29,7 +29,6 @@ __all__ = ["Engine", "build_engine", "settings_for"]
 POLL_S = 0.1
 STOPS_WITHIN_S = 10.0  # after Ctrl-C, a build that can be cancelled
 DIALECT_FLAGS = {"fp32": (), "fp16": ("fp16",), "int8": ("fp16", "int8"), "fp8": ()}
-COSTS = "Computing costs for"  # one line of the log for every layer that TensorRT times
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,36 +63,22 @@ def build_engine(
     profiles = profiles_for(typed.graph, spec, options=options)
     cache = TimingCache.open(options, trt, gpu=gpu)
     settings = settings_for(typed, options, trt=trt, gpu=gpu, profiles=profiles, timing_cache=cache.content)
-    watch = _Watch(len(typed.graph.graph.node) * len(profiles))
-    lines: list[tuple[str, str]] = []
-    told = 0
-
-    def sink(severity: str, text: str) -> None:  # called by TensorRT's threads: must not raise
-        lines.append((severity, text))
-        watch.heard(text)
-
-    def tell() -> None:
-        nonlocal told
-        on_progress(watch.fraction)
-        fresh, told = lines[told:], len(lines)
-        for severity, text in fresh if on_log is not None else ():
-            on_log(severity, text)
-
+    watch = Watch(len(typed.graph.graph.node) * len(profiles), on_progress=on_progress, on_log=on_log)
     started_s = time.monotonic()
     nodes = [f"{node.name or node.output[0]} ({node.op_type})" for node in typed.graph.graph.node]
     proto = typed.graph.SerializeToString()
 
     def run() -> Built:
-        return build(trt, proto, settings=settings, nodes=nodes, sink=sink, monitor=watch)
+        return build(trt, proto, settings=settings, nodes=nodes, sink=watch.hear, monitor=watch)
 
     try:
-        built = _beside(run, watch, device=gpu, on_poll=tell)
+        built = _beside(run, watch, device=gpu)
     finally:
-        tell()
+        watch.tell()
     build_s = time.monotonic() - started_s
     if built.timing_cache is not None:
         cache.save(built.timing_cache)
-    table = "\n".join(text for _, text in lines) if trt.portable else _inspected(trt, built.plan, gpu=gpu)
+    table = watch.text() if trt.portable else _inspected(trt, built.plan, gpu=gpu)
     readback = compare(typed.asked, found_layers(table))
     return Engine(built.plan, profiles, readback, built.fell_back_to_gpu, tuple(settings.targets), build_s)
 
@@ -148,10 +133,9 @@ def _inspected(trt: TensorRT, plan: bytes, *, gpu: Gpu | None) -> str:
 
 def _beside(
     run: Callable[[], Built],
-    watch: _Watch,
+    watch: Watch,
     *,
     device: Gpu | None,
-    on_poll: Callable[[], None],
 ) -> Built:
     """run() in a thread of its own, which stays behind when Ctrl-C comes and TensorRT cannot be stopped."""
     results: list[Built | BaseException] = []
@@ -168,7 +152,7 @@ def _beside(
     try:
         while thread.is_alive():
             thread.join(POLL_S)
-            on_poll()
+            watch.tell()
     except KeyboardInterrupt:
         watch.cancel()
         thread.join(STOPS_WITHIN_S if watch.monitored else 0.0)
@@ -179,51 +163,3 @@ def _beside(
     if isinstance(result, BaseException):
         raise result
     return result
-
-
-class _Watch:
-    """TensorRT's nested phases, or the lines of its log, as one fraction; any thread may call it, none may raise."""
-
-    def __init__(self, layers: int) -> None:
-        self.monitored = False  # TensorRT reports, so it can be cancelled
-        self._phases: dict[str, tuple[str | None, int]] = {}  # open phases: parent, steps
-        self._done: dict[str, int] = {}
-        self._layers, self._timed = max(layers, 1), 0
-        self._cancelled = False
-        self._lock = threading.Lock()
-
-    def start(self, phase: str, parent: str | None, steps: int) -> None:
-        with self._lock:
-            self.monitored = True
-            self._phases[phase], self._done[phase] = (parent, max(steps, 1)), 0
-
-    def step(self, phase: str, step: int) -> bool:
-        with self._lock:
-            self._done[phase] = max(self._done.get(phase, 0), step)
-        return not self._cancelled
-
-    def finish(self, phase: str) -> None:
-        with self._lock:
-            self._phases.pop(phase, None)
-
-    def heard(self, text: str) -> None:
-        if COSTS in text:
-            self._timed += 1
-
-    def cancel(self) -> None:
-        self._cancelled = True
-
-    @property
-    def fraction(self) -> float:
-        """Of the outermost phase with all that is inside; without phases a guess from the layers timed so far."""
-        with self._lock:
-            if not self.monitored:
-                return 1 - math.exp(-2 * self._timed / self._layers)
-            roots = [phase for phase, (parent, _) in self._phases.items() if parent not in self._phases]
-            return self._inside(roots[0]) if roots else 1.0
-
-    def _inside(self, phase: str) -> float:
-        steps = self._phases[phase][1]
-        children = [one for one, (parent, _) in self._phases.items() if parent == phase]
-        within = max((self._inside(child) for child in children), default=0.0)
-        return min(1.0, (min(self._done.get(phase, 0), steps - 1) + within) / steps)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +25,7 @@ LEVELS = (0, 5)  # of the builder's optimisation
 MAX_PROFILES = 16
 
 Shape = tuple[int, ...]
+Clash = tuple[bool, str, str, str]  # is there one; expected, got, remedy
 
 
 @dataclass(frozen=True)
@@ -122,60 +123,35 @@ class Options:
                 raise InputError(expected, str(got), remedy)
 
     def _check_together(self) -> None:
-        lossy = self.precision in ("int8", "fp8")
-        for clash, expected, got, remedy in (
-            (
-                len({len(self.min_shapes), len(self.opt_shapes), len(self.max_shapes)}) > 1,
-                "as many --min-shapes as --opt-shapes and --max-shapes",
-                f"{len(self.min_shapes)}, {len(self.opt_shapes)} and {len(self.max_shapes)}",
-                "give all three for every profile",
-            ),
-            (
-                bool(self.keep_fp16) and not lossy,
-                "--keep-fp16 with --precision int8 or fp8",
-                self.precision,
-                "leave it out",
-            ),
-            (
-                self.auto_mixed and not lossy,
-                "--auto-mixed with --precision int8 or fp8",
-                self.precision,
-                "leave it out",
-            ),
-            (
-                self.dla_core is not None and self.precision not in ("fp16", "int8"),
-                "fp16 or int8 on a DLA",
-                self.precision,
-                "add --precision fp16",
-            ),
-            (
-                self.gpu_fallback and self.dla_core is None,
-                "--gpu-fallback with --dla-core",
-                "it alone",
-                "add --dla-core 0",
-            ),
-            (
-                bool(self.targets) and self.flavour == "tensorrt",
-                "--targets with TensorRT-RTX",
-                "--flavour tensorrt",
-                "TensorRT builds for the GPU that is there; leave one of them out",
-            ),
-            (
-                self.target == "cpu" and self.precision != "int8",
-                "--precision int8 for --target cpu",
-                self.precision,
-                "onnxruntime runs the model file itself in fp32; nothing needs to be built for that",
-            ),
-            (
-                self.target == "cpu" and bool(self.targets or self.dla_core is not None or self.auto_mixed),
-                "--target cpu alone",
-                "options of TensorRT beside it",
-                "leave out --targets, --dla-core and --auto-mixed",
-            ),
-            (self.quiet and self.verbose, "--quiet or --verbose", "both", "leave one of them out"),
-        ):
+        for clash, expected, got, remedy in (*self._precision_clashes(), *self._device_clashes()):
             if clash:
                 raise InputError(expected, got, remedy)
+
+    def _precision_clashes(self) -> Iterator[Clash]:
+        lossy = self.precision in ("int8", "fp8")
+        drop = "leave it out"
+        yield bool(self.keep_fp16) and not lossy, "--keep-fp16 with --precision int8 or fp8", self.precision, drop
+        yield self.auto_mixed and not lossy, "--auto-mixed with --precision int8 or fp8", self.precision, drop
+        on_dla = self.dla_core is not None and self.precision not in ("fp16", "int8")
+        yield on_dla, "fp16 or int8 on a DLA", self.precision, "add --precision fp16"
+        wide = self.target == "cpu" and self.precision != "int8"
+        remedy = "in fp32 onnxruntime runs the model file itself; nothing needs to be built for that"
+        yield wide, "--precision int8 for --target cpu", self.precision, remedy
+
+    def _device_clashes(self) -> Iterator[Clash]:
+        given = [len(shapes) for shapes in (self.min_shapes, self.opt_shapes, self.max_shapes)]
+        expected, got = "as many --min-shapes as --opt-shapes and --max-shapes", "{}, {} and {}".format(*given)
+        yield len(set(given)) > 1, expected, got, "give all three for every profile"
+        alone = self.gpu_fallback and self.dla_core is None
+        yield alone, "--gpu-fallback with --dla-core", "it alone", "add --dla-core 0"
+        clash = bool(self.targets) and self.flavour == "tensorrt"
+        remedy = "TensorRT builds for the GPU that is there; leave one of them out"
+        yield clash, "--targets with TensorRT-RTX", "--flavour tensorrt", remedy
+        beside = self.target == "cpu" and bool(self.targets or self.dla_core is not None or self.auto_mixed)
+        remedy = "leave out --targets, --dla-core and --auto-mixed"
+        yield beside, "--target cpu alone", "options of TensorRT beside it", remedy
+        yield self.quiet and self.verbose, "--quiet or --verbose", "both", "leave one of them out"
+        yield self.quiet and self.json, "--quiet or --json", "both", "leave one of them out"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -1,7 +1,7 @@
 """The one place that tells TensorRT 8.5/8.6, 10.3 to 10.16, 11.x and TensorRT-RTX apart, and the one importer of them.
 
-Nothing asks for a version: FEATURES names the attributes that make a feature, has() looks whether they are there, and
-need() says in words what is missing. TensorRT.module is for sdk.runtime.trt_builder alone; all others call methods.
+Nothing asks for a version: sdk.runtime.trt_features names the attributes that make a feature, has() looks whether they
+are there, and need() says in words what is missing. TensorRT.module is for sdk.runtime.trt_builder alone; all others call methods.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from sdk.errors import BackendError, BuildError, EngineError, MissingPackageError
+from sdk.runtime.trt_features import FEATURES, WITHOUT_EFFECT
 from sdk.runtime.trt_log import Log, Sink
 
-__all__ = ["FEATURES", "FLAVOURS", "Feature", "IoTensor", "Sink", "TensorRT", "load"]
+__all__ = ["FEATURES", "FLAVOURS", "IoTensor", "Sink", "TensorRT", "load"]
 
 FLAVOURS = ("tensorrt", "tensorrt_rtx")  # in the order in which load() tries them
 TITLES = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
@@ -38,83 +39,6 @@ DTYPES = {  # members of trt.DataType that may cross an engine's edge -> NumPy's
     "INT32": np.int32,
     "INT64": np.int64,
     "BOOL": np.bool_,
-}
-
-
-@dataclass(frozen=True)
-class Feature:
-    """What a TensorRT may lack: how people call it, the attributes that make it, and who has it."""
-
-    title: str
-    names: tuple[str, ...]  # dotted, from the module; all must be there
-    where: str  # who has it, for the remedy
-
-
-ALWAYS_UNTIL_10 = "TensorRT 8.5 to 10.x"
-FEATURES = {
-    "typed": Feature(
-        "strongly typed networks", ("NetworkDefinitionCreationFlag.STRONGLY_TYPED",), "TensorRT 10.3 or newer"
-    ),
-    "explicit_batch": Feature("a batch flag", ("NetworkDefinitionCreationFlag.EXPLICIT_BATCH",), ALWAYS_UNTIL_10),
-    "fp16_flag": Feature("the FP16 builder flag", ("BuilderFlag.FP16",), ALWAYS_UNTIL_10),
-    "int8_flag": Feature("the INT8 builder flag", ("BuilderFlag.INT8",), ALWAYS_UNTIL_10),
-    "obey": Feature(
-        "layer precisions", ("BuilderFlag.OBEY_PRECISION_CONSTRAINTS", "ILayer.precision"), ALWAYS_UNTIL_10
-    ),
-    "fp8": Feature("FP8", ("DataType.FP8", "NetworkDefinitionCreationFlag.STRONGLY_TYPED"), "TensorRT 10.3 or newer"),
-    "optimization_level": Feature(
-        "a builder optimisation level", ("IBuilderConfig.builder_optimization_level",), "TensorRT 8.6 or newer"
-    ),
-    "hardware_compatible": Feature(
-        "hardware compatibility",
-        ("IBuilderConfig.hardware_compatibility_level", "HardwareCompatibilityLevel.AMPERE_PLUS"),
-        "TensorRT 8.6 or newer",
-    ),
-    "same_capability": Feature(
-        "engines for all GPUs of one compute capability",
-        ("IBuilderConfig.hardware_compatibility_level", "HardwareCompatibilityLevel.SAME_COMPUTE_CAPABILITY"),
-        "TensorRT 10.13 or newer",
-    ),
-    "version_compatible": Feature(
-        "version-compatible engines", ("BuilderFlag.VERSION_COMPATIBLE",), "TensorRT 8.6 or newer"
-    ),
-    "refit": Feature("refittable engines", ("BuilderFlag.REFIT",), "TensorRT 8.5 or newer"),
-    "strip": Feature("engines without weights", ("BuilderFlag.STRIP_PLAN",), "TensorRT 10.3 or newer"),
-    "progress": Feature(
-        "a progress monitor", ("IProgressMonitor", "IBuilderConfig.progress_monitor"), "TensorRT 10.3 or newer"
-    ),
-    "portable": Feature(
-        "engines for GPUs that are not here",
-        ("ComputeCapability", "IBuilderConfig.set_compute_capability"),
-        "TensorRT-RTX 1.7",
-    ),
-    "dla": Feature(
-        "deep-learning accelerators", ("IBuilderConfig.DLA_core", "DeviceType.DLA"), "TensorRT 8.5 or newer"
-    ),
-    "timing_cache": Feature("a timing cache", ("IBuilderConfig.create_timing_cache",), "TensorRT 8.5 or newer"),
-    "tactic_sources": Feature(
-        "a choice of tactic sources", ("IBuilderConfig.set_tactic_sources",), "TensorRT 8.5 or newer"
-    ),
-    "tactic_cublas": Feature("the tactic source cublas", ("TacticSource.CUBLAS",), ALWAYS_UNTIL_10),
-    "tactic_cublas_lt": Feature("the tactic source cublas_lt", ("TacticSource.CUBLAS_LT",), ALWAYS_UNTIL_10),
-    "tactic_cudnn": Feature("the tactic source cudnn", ("TacticSource.CUDNN",), ALWAYS_UNTIL_10),
-    "parser_names": Feature("names in parser errors", ("ParserError.node_name",), "TensorRT 10.3 or newer"),
-    "validity": Feature(
-        "a look at an engine before it is loaded", ("Runtime.get_engine_validity",), "TensorRT-RTX 1.7"
-    ),
-}
-WITHOUT_EFFECT = {  # has the names, but ignores them or fails in the middle of the build (measured with RTX 1.7.1)
-    "tensorrt_rtx": (
-        "hardware_compatible",
-        "same_capability",
-        "version_compatible",
-        "optimization_level",
-        "dla",
-        "timing_cache",
-        "tactic_sources",
-        "refit",
-        "strip",
-    ),
 }
 
 
