@@ -134,6 +134,7 @@ def _narrow_results(node: onnx.NodeProto, kinds: set[str], keep_fp32: Collection
         if name in kinds:
             node.output[k] = f"{name}.wide"
             casts.append(_cast(f"{name}.wide", name, TensorProto.FLOAT16))
+            casts[-1].name = f"narrow.{name}"  # an output's own Cast has the other name
     return [node, *casts]
 
 
