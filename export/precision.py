@@ -58,7 +58,9 @@ def typed_graph(
             raise InputError(f"a {what} of {known}", repr(value), "pass one of those")
     if precision == "fp8" and (quantiser != "modelopt" or dialect != "typed"):
         got = f"--quantizer {quantiser}" if dialect == "typed" else "a TensorRT without strong typing"
-        raise InputError("modelopt and TensorRT 10 or newer for fp8", got, "use --precision int8, or --quantizer modelopt")
+        raise InputError(
+            "modelopt and TensorRT 10 or newer for fp8", got, "use --precision int8, or --quantizer modelopt"
+        )
     if precision in ("fp32", "fp16"):
         graph = model.graph if precision == "fp32" else to_half(model, model.graph)
     elif calibration is None:
@@ -74,7 +76,7 @@ def _quantised(
 ) -> onnx.ModelProto:
     if quantiser == "onnxruntime":
         return tensorrt_int8(model, calibration, keep=keep_fp16)
-    from export.modelopt import modelopt_quantised  # late: it starts a process with an optional package
+    from export.modelopt_process import modelopt_quantised  # late: it starts a process with an optional package
 
     return modelopt_quantised(model, precision, calibration, keep=keep_fp16)
 

@@ -1,7 +1,7 @@
 """A residual network of a few thousand weights as ONNX, for the tests of precision: 8 px in, 16 px and 4 maps out.
 
-    lr -> stem conv -> [x + conv(relu(conv x))] x blocks -> out conv -> shuffle 2 (+ nearest of lr) -> sr
-                                                         -> maps conv -> heatmaps
+lr -> stem conv -> [x + conv(relu(conv x))] x blocks -> out conv -> shuffle 2 (+ nearest of lr) -> sr
+                                                     -> maps conv -> heatmaps
 """
 
 from pathlib import Path

@@ -30,6 +30,7 @@ THIRD_PARTY = {  # every library we use -> the only files outside tests/ that ma
     "onnx": ["export/**"],
     "onnxscript": ["export/**"],
     "onnxsim": ["export/**"],
+    "modelopt": ["export/modelopt_process.py"],
     "onnxruntime": ["sdk/runtime/ort_backend.py", "export/**"],
     "cv2": ["sdk/detect.py", *CV2_AND_PIL],
     "PIL": ["sdk/pictures.py", *CV2_AND_PIL],
