@@ -1,7 +1,8 @@
 """The one place that tells TensorRT 8.5/8.6, 10.3 to 10.16, 11.x and TensorRT-RTX apart, and the one importer of them.
 
 Nothing asks for a version: sdk.runtime.trt_features names the attributes that make a feature, has() looks whether they
-are there, and need() says in words what is missing. TensorRT.module is for sdk.runtime.trt_builder alone; all others call methods.
+are there, and need() says in words what is missing. TensorRT.module is for sdk.runtime.trt_builder and trt_layers;
+all others call methods.
 """
 
 from __future__ import annotations
