@@ -26,10 +26,10 @@ def _probe() -> dict[str, Any]:
 
 
 def _cuda() -> dict[str, Any]:
-    import importlib
-
-    importlib.import_module("cuda.bindings.driver")
-    return {"version": metadata.version("cuda-bindings")}
+    try:
+        return {"version": metadata.version("cuda-bindings")}  # its import says nothing more without a GPU
+    except metadata.PackageNotFoundError:
+        return {"error": "no package cuda-bindings"}
 
 
 def _tensorrt(flavour: str) -> dict[str, Any]:
