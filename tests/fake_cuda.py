@@ -37,6 +37,7 @@ class FakeCuda(Streams):
         self.calls, self.faults = collections.Counter(), {}
         self.memory = {}  # address -> (ctypes buffer, size, "device" | "host", gpu, context)
         self.retained = collections.Counter()
+        self.implicit_waits = 0  # times that freeing memory had to wait for work
         self._local = threading.local()
 
     def __getattr__(self, name):
@@ -141,6 +142,7 @@ class FakeCuda(Streams):
     def do_mem_free(self, address):
         self.refuse_while_capturing()
         for stream in list(self.streams.values()):  # as the real one, it waits for the GPU
+            self.implicit_waits += bool(stream.queue)
             stream.drain()
         self.drop(self.memory, address, "device memory")
 

@@ -50,11 +50,11 @@ def make_plan(profiles=((1, 1), (1, 8), (1, 64)), sizes=(4, 16), **changes):
     return json.dumps({**plan, **changes}).encode()
 
 
-def write_toy(path, plan=None, *, spec=None, flavour="tensorrt", **changes):
+def write_toy(path, plan=None, *, spec=None, **changes):
     """The plan and its manifest, as for the machine at hand; returns the path."""
     plan = make_plan() if plan is None else plan
     path.write_bytes(plan)
-    machine = this_machine(flavour)
+    machine = this_machine("tensorrt")
     values = dict(
         facetrt="0", created="2026-11-20T12:00:00Z", command="trt-build", onnx_sha256="0" * 64, build_s=1.0,
         spec=json.loads((spec or toy_spec()).to_json()), engine_sha256=hashlib.sha256(plan).hexdigest(),
@@ -71,18 +71,12 @@ class Engine:
         self.contexts = weakref.WeakSet()
         self.num_io_tensors, self.num_optimization_profiles = len(self.names), len(plan["profiles"])
         trt.engines.add(self)
-        if trt.typed:
-            self.device_memory_size_v2 = SCRATCH_BYTES
-            self.create_execution_context = self._create
-        else:
-            self.device_memory_size = SCRATCH_BYTES
-            self.create_execution_context_without_device_memory = self._create
 
-    def _create(self, strategy=None):
+    def create(self, kind):
         if self.trt.fault("context"):
             self.trt.say("out of memory")
             return None
-        return Context(self)
+        return kind(self)
 
     def get_tensor_name(self, index):
         return self.names[index]
@@ -115,17 +109,8 @@ class Context:
     def __init__(self, engine):
         self.engine, self.trt, self.cuda = engine, engine.trt, engine.trt.cuda
         self.profile, self.shape, self.addresses, self.settled = None, None, {}, False
-        self.scratch = None
+        self.device_memory = None
         engine.contexts.add(self)
-        if self.trt.typed:
-            self.set_device_memory = self._set_scratch
-
-    def __setattr__(self, name, value):
-        super().__setattr__("scratch" if name == "device_memory" else name, value)
-
-    def _set_scratch(self, address, size_bytes):
-        assert size_bytes >= SCRATCH_BYTES
-        self.scratch = address
 
     def set_optimization_profile_async(self, index, stream):
         taken = any(one.profile == index for one in self.engine.contexts if one is not self)
@@ -167,12 +152,37 @@ class Context:
         return True
 
 
+class NewContext(Context):
+    def set_device_memory(self, address, size_bytes):
+        assert size_bytes >= SCRATCH_BYTES
+        self.device_memory = address
+
+
+class OldEngine(Engine):
+    """Of TensorRT 8."""
+
+    device_memory_size = SCRATCH_BYTES
+
+    def create_execution_context_without_device_memory(self):
+        return self.create(Context)
+
+
+class NewEngine(Engine):
+    """Of TensorRT 10 and later."""
+
+    device_memory_size_v2 = SCRATCH_BYTES
+
+    def create_execution_context(self, strategy):
+        assert strategy == self.trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        return self.create(NewContext)
+
+
 def _infer(me, shape, addresses, source, types_):
     context = me()
     if context is None:
         raise AssertionError("a context died with work under way")
     cuda, trt = context.cuda, context.trt
-    cuda.check(context.scratch, SCRATCH_BYTES)
+    cuda.check(context.device_memory, SCRATCH_BYTES)
     size_bytes = int(np.prod(shape)) * types_[source].itemsize
     batch = view(cuda, addresses[source], size_bytes).view(types_[source]).reshape(shape)
     trt.inferences.append(shape)
@@ -197,7 +207,7 @@ class Runtime:
         if trt.fault("engine"):
             trt.say("the plan was made by another version")
             return None
-        return Engine(trt, json.loads(plan))
+        return (NewEngine if trt.typed else OldEngine)(trt, json.loads(plan))
 
 
 class FakeTensorRT(types.ModuleType):

@@ -113,7 +113,7 @@ class Bucket:
             self.graph = Graph(self._stream, lambda: self._engine.api.enqueue(self.context, self._stream.handle))
         except BackendError as error:
             self._graphs = False
-            log.warning("%s runs without a CUDA graph for %s: %s", self._engine.name, self.shape, error)
+            log.warning("%s runs without a CUDA graph for %s: %s", self._engine.name, self.shape, str(error))
             return False
         self.graph.launch()
         return True
@@ -211,7 +211,7 @@ class Lane:
                 stack.enter_context(self.engine.device.current())
                 self.settle()
             except BackendError as error:
-                log.debug("closing a lane of %s: %s", self.engine.name, error)
+                log.debug("closing a lane of %s: %s", self.engine.name, str(error))
             self._free()
 
     def _free(self) -> None:

@@ -32,7 +32,8 @@ class LanePool:
     """
 
     def __init__(self, name: str, device: Device, make: Callable[[], Lane], *, limit: int) -> None:
-        self._name, self._device = name, device
+        self._name = name
+        self._device: Device | None = device  # None: closed; whoever still has an array of it keeps it
         self._make: Callable[[], Lane] | None = make  # None: closed; it holds the engine
         self._limit = limit
         self._changed = threading.Condition()
@@ -51,7 +52,10 @@ class LanePool:
     @contextlib.contextmanager
     def lease(self) -> Generator[Lane, None, None]:
         """A lane for this thread alone, with the device current. Raises BackendError after close()."""
-        with self._device.current():
+        device = self._device
+        if device is None:
+            raise self._closed()
+        with device.current():
             lane = self._take()
             try:
                 yield lane
@@ -65,8 +69,8 @@ class LanePool:
 
         False when lanes were still in use after the timeout (a thread that hangs, or was killed): those are left alone.
         """
-        if not self._device.usable:
-            return True  # a forked process: all of this belongs to its parent
+        if self._device is None or not self._device.usable:
+            return True  # closed, or in a forked process, where all of this belongs to the parent
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -76,8 +80,11 @@ class LanePool:
             log.warning("%s: closed while a thread had used it for over %.0f s", self._name, timeout_s)
         for lane in lanes:
             lane.close()
-        self._make = None
+        self._make = self._device = None
         return done
+
+    def _closed(self) -> BackendError:
+        return BackendError("an open model", f"{self._name} after close()", "open it again")
 
     def _take(self) -> Lane:
         token = self._token()
@@ -95,7 +102,7 @@ class LanePool:
         """An idle lane, now busy, or None: this thread may add one. Called with the lock held."""
         while True:
             if self._closing:
-                raise BackendError("an open model", f"{self._name} after close()", "open it again")
+                raise self._closed()
             lane = self._pick(token)
             if lane is not None:
                 del self._idle[lane]
@@ -124,7 +131,7 @@ class LanePool:
         try:
             make = self._make
             if make is None:  # close() has given up waiting
-                raise BackendError("an open model", f"{self._name} after close()", "open it again")
+                raise self._closed()
             lane = make()
         except BackendError as error:
             with self._changed:
@@ -132,7 +139,7 @@ class LanePool:
                 if not others:
                     raise
                 self._limit = others
-            log.warning("%s: threads take turns with %d execution contexts: %s", self._name, others, error)
+            log.warning("%s: from now on threads share %d lane(s): %s", self._name, others, str(error))
         finally:
             with self._changed:
                 self._making -= 1
@@ -171,6 +178,8 @@ def _drained(lane: Lane) -> bool:
     try:
         lane.settle()
     except BackendError as error:
-        log.warning("a lane of %s is given up after %.1f s: %s", lane.engine.name, time.monotonic() - started_s, error)
+        log.warning(
+            "a lane of %s is given up after %.1f s: %s", lane.engine.name, time.monotonic() - started_s, str(error)
+        )
         return False
     return True
