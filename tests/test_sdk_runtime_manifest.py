@@ -65,7 +65,9 @@ def test_manifest_missing(engine):
         read_engine(engine)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", "[" * 100_000, "\x00", '{"manifest_version": 2}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", "{}", "[" * 100_000, "[" * 990 + "]" * 990, "\x00", '{"manifest_version": 2}']
+)
 def test_manifest_that_is_none(engine, text):
     engine.with_name("tiny.engine.json").write_text(text)
     with pytest.raises(EngineError, match=r"expected .*tiny\.engine\.json.*; got .*; build it again: trt-build"):

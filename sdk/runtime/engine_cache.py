@@ -157,7 +157,8 @@ class _Wanted:
             yield own
         if self.machine is not None:
             others = (path for path in own.parent.glob(f"*-{self.precision}.engine") if path != own)
-            yield from sorted(others, reverse=True)
+            flavour = f"{self.machine.flavour}-"
+            yield from sorted(others, key=lambda path: (path.name.startswith(flavour), path.name), reverse=True)
 
     def _problems(self, path: Path) -> list[str]:
         if self.machine is None:  # small, and onnxruntime would not look

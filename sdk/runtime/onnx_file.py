@@ -54,6 +54,8 @@ def read_onnx(path: str | Path) -> OnnxFile:
         raise ModelError(f"the metadata key {METADATA_KEY} in {path.name}", f"keys {sorted(metadata)}", remedy)
     digest, size_bytes = hashlib.sha256(data), len(data)
     for name in sorted(weights):
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise ModelError(f"the weights of {path.name} beside it", f"{name!r}, which is elsewhere", AGAIN)
         try:
             part = (path.parent / name).read_bytes()
         except OSError as error:

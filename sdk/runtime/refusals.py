@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import datetime
 import importlib
+import importlib.metadata
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,4 +81,8 @@ def forget(engine: Path) -> None:
 def _builder(machine: Machine | None) -> tuple[str, str, str]:
     """Release of ours, library and its release."""
     release = str(importlib.import_module("sdk").__version__)  # late: sdk imports this file
-    return release, machine.flavour if machine else "onnxruntime", machine.tensorrt if machine else ""
+    if machine is not None:
+        return release, machine.flavour, machine.tensorrt
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # another build of it, by another name
+        return release, "onnxruntime", importlib.metadata.version("onnxruntime")
+    return release, "onnxruntime", ""

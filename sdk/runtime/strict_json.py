@@ -38,6 +38,7 @@ def load(
     """Inverse of dump(). Raises EngineError for all that is not exactly that."""
     try:
         parsed: Any = json.loads(text)
+        json.dumps(parsed)  # nested too deep for it? then the digest cannot be compared
     except (ValueError, RecursionError) as error:
         raise EngineError(f"{name} as JSON", f"text that is none ({error})", remedy) from None
     if not isinstance(parsed, dict):
