@@ -7,6 +7,7 @@ placement is asked to be ours and is checked afterwards: TensorRT fuses the resu
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -18,7 +19,7 @@ import numpy as np
 import onnx
 
 from export.faces import Faces, lr_batch
-from export.graph import Model
+from export.graph import Model, producers
 from export.quantise import CONVOLUTIONS, check_placement, quantisable
 from sdk.errors import BuildError, MissingPackageError
 
@@ -44,7 +45,7 @@ def modelopt_quantised(
         folder = Path(name)
         onnx.save(model.graph, folder / "fp32.onnx")
         np.save(folder / "faces.npy", lr_batch(calibration, model.spec))
-        wishes = {"input": model.input_name, "mode": precision, "exclude": left_out}
+        wishes = {"input": model.input_name, "mode": precision, "exclude": [f"^{re.escape(one)}$" for one in left_out]}
         (folder / "wishes.json").write_text(json.dumps(wishes))
         command = [sys.executable, "-m", "export.modelopt_process", name]
         try:
@@ -56,11 +57,20 @@ def modelopt_quantised(
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise BuildError(f"modelopt to quantise {model.path.name}", last, "use the default --quantizer")
         graph = onnx.load(folder / "quantised.onnx")
+    made = producers(graph)
+    done_for = {n.name for n in graph.graph.node if n.op_type in CONVOLUTIONS and _dequantised(n, made)}
+    if done_for != chosen:
+        got = f"{len(done_for)} of them, not {sorted(chosen - done_for)[:3]}"
+        raise BuildError(f"modelopt to quantise {len(chosen)} convolutions", got, "use the default --quantizer")
     if precision == "int8":
         check_placement(graph)
     del graph.metadata_props[:]
     graph.metadata_props.extend(model.graph.metadata_props)
     return graph
+
+
+def _dequantised(node: onnx.NodeProto, made: dict[str, onnx.NodeProto]) -> bool:
+    return node.input[0] in made and made[node.input[0]].op_type == "DequantizeLinear"
 
 
 def main(folder: Path) -> None:
