@@ -4,6 +4,7 @@ $FAKE_MODE says what it does, $FAKE_MACHINE (JSON of a Machine) what it builds f
 line a run: its process id.
 """
 
+import base64
 import hashlib
 import json
 import os
@@ -98,6 +99,13 @@ def main(mode, arguments):
         time.sleep(60)
     elif mode == "cpu":  # a file that onnxruntime opens
         write_engine(out, model, precision, machine, plan=model.path.read_bytes())
+        return
+    elif mode == "tensorrt":  # a plan that fake_tensorrt runs as onnxruntime runs the model
+        import fake_tensorrt
+
+        onnx = base64.b64encode(model.path.read_bytes()).decode()
+        plan = fake_tensorrt.make_plan(sizes=(16, 64), onnx=onnx)
+        write_engine(out, model, precision, machine, plan=plan)
         return
     elif mode == "nothing":
         return
