@@ -40,6 +40,8 @@ class Task(Protocol):
 
 def degrade_batch(hr: Tensor, size: int, rng: np.random.Generator, ranges: Degradation) -> Tensor:
     """[B,3,S,S] in [0,255] -> degraded [B,3,size,size] in [0,255]."""
+    if len(hr) == 0:  # a small batch's share of degraded pictures may round to none
+        return hr.new_zeros(0, 3, size, size)
     pictures = hr.permute(0, 2, 3, 1).to(torch.uint8).numpy()
     low = np.stack([degrade(p, size, rng, ranges=ranges) for p in pictures])
     return torch.from_numpy(low).permute(0, 3, 1, 2).float()
