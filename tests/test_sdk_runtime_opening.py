@@ -156,11 +156,13 @@ def test_an_engine_of_the_cache_that_does_not_load_is_built_again(model, with_gp
     assert ("SHA-256" if harm == "a flipped bit" else "magic tag") in caplog.messages[-1]
 
 
-def test_an_engine_opens_as_it_is(model, with_gpu, tmp_path):
+def test_an_engine_opens_as_it_is(model, with_gpu, monkeypatch, tmp_path):
     here, path = with_gpu(), tmp_path / "mine.engine"
     fake_builder.write_engine(path, read_onnx(model), "int8", vars(here))
     for backend in ("auto", "tensorrt"):
         assert open_network(path, backend).line().startswith("tiny_x8: TensorRT 10.3.0, int8 on cuda:0")
+    monkeypatch.setenv("FACETRT_BACKEND", "onnxruntime")  # chooses for .onnx files
+    assert open_network(path).device == "cuda:0"
     with pytest.raises(EngineError, match="in fp16: mine.engine; got one built as int8; leave precision out"):
         open_network(path, precision="fp16")
     with pytest.raises(BackendError, match="an .onnx file for onnxruntime; got mine.engine"):

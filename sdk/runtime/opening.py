@@ -57,7 +57,8 @@ def open_network(
 ) -> Opened:
     """Open a model file. Raises what sdk.runtime.backend.open_backend() lists."""
     path, asked = Path(path), f'backend="{backend}" was asked for'
-    if backend == "auto" and os.environ.get(BACKEND_VARIABLE):
+    is_engine = path.suffix.lower() == ".engine"
+    if backend == "auto" and os.environ.get(BACKEND_VARIABLE) and not is_engine:
         backend = os.environ[BACKEND_VARIABLE]
         asked = f"${BACKEND_VARIABLE} is {backend}"
     if backend not in BACKENDS:
@@ -68,7 +69,7 @@ def open_network(
         raise BackendError("threads to be None or at least 1", str(threads), "leave it out for the default")
     if not path.is_file():
         raise ModelError("a model file", f"no file at {path}", "check the path, or name a shipped model")
-    if path.suffix.lower() == ".engine":
+    if is_engine:
         if backend == "onnxruntime":
             raise BackendError("an .onnx file for onnxruntime", path.name, "pass the file it was built from")
         return _open_engine(path, precision, device=device)
