@@ -80,11 +80,12 @@ def make_capsule(
     dtype: np.dtype[Any],
     *,
     device: int,  # number of the GPU
+    kind: int = CUDA,  # DLDeviceType
 ) -> Any:
-    """A capsule "dltensor" of a C-contiguous array in GPU memory."""
+    """A capsule "dltensor" of a C-contiguous array."""
     extents = (ctypes.c_int64 * max(len(shape), 1))(*shape)
     bits = dtype.itemsize * 8
-    tensor = _DLTensor(pointer, CUDA, device, len(shape), KINDS[dtype.kind], bits, 1, extents, None, 0)
+    tensor = _DLTensor(pointer, kind, device, len(shape), KINDS[dtype.kind], bits, 1, extents, None, 0)
     number = next(_numbers)
     managed = _Managed(tensor, number, _delete)
     _lent[number] = (managed, extents, owner)

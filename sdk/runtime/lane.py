@@ -31,7 +31,7 @@ from sdk.runtime.trt_api import IoTensor, TensorRT
 __all__ = ["Bucket", "Lane", "LoadedEngine"]
 
 MAX_BUCKETS = 8  # batch sizes with a context and a graph of their own; the least recently used one makes room
-WARM_UP_RUNS = 1  # plain enqueues before a graph is captured: the first one settles what TensorRT had put off
+WARM_UP_RUNS = 1  # plain enqueues of a shape before its graph: the first one settles what TensorRT had put off
 
 log = logging.getLogger("facetrt")
 
@@ -101,7 +101,6 @@ class Bucket:
             if self._addresses.get(name) != address:
                 self._engine.api.set_address(self.context, name, address)
                 self._addresses[name] = address
-                self._plain_runs = 0
         if fixed and self._graphs and self._plain_runs >= WARM_UP_RUNS and self._capture():
             return
         self._engine.api.enqueue(self.context, self._stream.handle)
@@ -120,7 +119,7 @@ class Bucket:
 
     def moved(self) -> list[Graph]:
         """Its buffers were replaced: forget the graph, which knows the old addresses, and return it to be retired."""
-        graph, self.graph, self._plain_runs = self.graph, None, 0
+        graph, self.graph = self.graph, None
         return [] if graph is None else [graph]
 
 
