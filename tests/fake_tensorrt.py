@@ -116,6 +116,8 @@ class Context:
         taken = any(one.profile == index for one in self.engine.contexts if one is not self)
         if self.trt.fault("profile") or (taken and not self.trt.typed):
             self.trt.say(f"profile {index} is in use by another context")
+            if not self.trt.typed:  # as 8.x does
+                raise RuntimeError("Error in set optimization profile async.")
             return False
         self.profile = index
         return True

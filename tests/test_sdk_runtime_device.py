@@ -118,6 +118,14 @@ def test_a_graph_replays_what_was_recorded(cuda):
     graph.close()
 
 
+def test_an_empty_recording_is_an_error(cuda):
+    device = Device()
+    with device.current():
+        stream = Stream(device)
+        with pytest.raises(BackendError, match="an empty graph"):
+            Graph(stream, lambda: None)
+
+
 def test_a_recording_that_fails_leaves_the_stream_usable(cuda):
     device = Device()
     with device.current():

@@ -73,6 +73,9 @@ def test_before_tensorrt_10_every_lane_has_an_engine_of_its_own(monkeypatch, tmp
                 assert_toy(backend.run(faces(N)), faces(N))
 
         together(3, work)
+        host.trt.faults["profile"] = 1
+        with pytest.raises(BackendError, match="optimisation profile 0; got TensorRT 8.6.0: profile 0 is in use"):
+            backend.run(faces(5))
         assert 2 <= len(host.trt.engines) <= 4
 
 

@@ -225,6 +225,9 @@ class Graph(_Resource):
             raise
         recorded = driver("cuStreamEndCapture", stream.handle)
         try:
+            _nodes, count = driver("cuGraphGetNodes", recorded)
+            if not count:  # TensorRT on another device records nothing and says nothing
+                raise BackendError("work in the recorded CUDA graph", "an empty graph", "pass graphs=False")
             self._executable: Any = driver("cuGraphInstantiate", recorded, 0)
         finally:
             driver("cuGraphDestroy", recorded)

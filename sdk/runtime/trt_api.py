@@ -177,7 +177,11 @@ class TensorRT:
 
     def select_profile(self, context: Any, index: int, stream: int) -> None:
         """Switch profiles; work already enqueued on another stream must be finished. Raises BackendError."""
-        if not context.set_optimization_profile_async(index, stream):
+        try:
+            selected = bool(context.set_optimization_profile_async(index, stream))
+        except RuntimeError:  # what 8.x raises instead of returning False, without any reason in it
+            selected = False
+        if not selected:
             self._failed(f"optimisation profile {index}", "use a profile that the engine has, in one context at a time")
 
     def set_shape(self, context: Any, name: str, shape: tuple[int, ...]) -> None:
