@@ -11,6 +11,7 @@ from tiny_onnx import save_tiny, tiny_spec
 from sdk.enhancer import FaceEnhancer
 from sdk.errors import BuildError, EngineError
 from sdk.runtime import machine, trt_api
+from sdk.runtime.onnx_file import read_onnx
 
 FRAME = np.random.default_rng(1).integers(0, 256, (120, 160, 3), dtype=np.uint8)
 BOXES = [[20.0, 30.0, 30.0, 40.0], [90.0, 20.0, 130.0, 60.0]]
@@ -79,3 +80,13 @@ def test_a_builder_that_fails(install, models, monkeypatch):
         assert len(enhancer.enhance(FRAME, BOXES)) == 2
     with pytest.raises(BuildError, match="node /conv_7"):
         FaceEnhancer(models[0], backend="tensorrt")
+
+
+def test_an_engine_that_was_not_verified(install, models, tmp_path):
+    """Its gate failed and nobody allowed the loss: TensorRT never sees it."""
+    install("10.13.3")
+    here, path = vars(machine.this_machine("tensorrt")), tmp_path / "mine.engine"
+    gate = {"ran": "engine", "passed": False, "allowed_loss": False}
+    fake_builder.write_engine(path, read_onnx(models[0]), "int8", here, gate=gate, plan=b"no plan at all")
+    with pytest.raises(EngineError, match="its gate failed and the loss was not allowed"):
+        FaceEnhancer(path)
