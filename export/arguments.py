@@ -118,11 +118,13 @@ def _builder_words(group: Any) -> None:
     add("--timing-cache", "--timingCacheFile", metavar="FILE", help="default: one per GPU in ~/.cache/facetrt/timing")
     add("--no-timing-cache", "--disableTimingCache", action="store_true", help="time every tactic anew")
     add("--optimization-level", "--builderOptimizationLevel", metavar="0..5", help="more is slower to build")
-    add("--hardware-compatibility", "--hardwareCompatibilityLevel", metavar="|".join(HARDWARE_COMPATIBILITY))
+    levels = "|".join(HARDWARE_COMPATIBILITY)
+    add("--hardware-compatibility", "--hardwareCompatibilityLevel", metavar=levels, help="other GPUs that may run it")
     add("--version-compatible", "--versionCompatible", action="store_true", help="runs on later TensorRTs too")
     add("--strip-weights", "--stripWeights", action="store_true", help="leave the weights out of the engine")
     add("--refit", action="store_true", help="weights can be replaced")
-    add("--tactic-sources", "--tacticSources", metavar=",".join(w.replace("_", "-") for w in TACTIC_SOURCES))
+    sources = ",".join(word.replace("_", "-") for word in TACTIC_SOURCES)
+    add("--tactic-sources", "--tacticSources", metavar="NAME,...", help=f"libraries to use alone, of {sources}")
     add("--tf32", action="store_true", help="let fp32 layers round to 10 bits")
 
 

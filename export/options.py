@@ -23,6 +23,7 @@ MAX_BATCH = 4096  # of the exported graphs
 CALIB_COUNTS = (MIN_FACES, MAX_FACES)
 LEVELS = (0, 5)  # of the builder's optimisation
 MAX_PROFILES = 16
+MOST_LISTED = 10  # words that an error lists
 
 Shape = tuple[int, ...]
 Clash = tuple[bool, str, str, str]  # is there one; expected, got, remedy
@@ -155,8 +156,11 @@ class Options:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """A remedy: the known word that looks most like this one."""
-    known = list(known)
-    lower = {one.lower(): one for one in known}
-    close = difflib.get_close_matches(word.lower(), list(lower), n=1, cutoff=0.5)
-    return f"did you mean {lower[close[0]]}?" if close else f"use one of: {', '.join(known)}"
+    """A remedy: the known word that looks most like this one, or all of them."""
+    plain = {one.strip("-").lower(): one for one in known}
+    word = word.strip("-").lower()
+    holding = [one for one in plain if len(word) >= 3 and word in one][:1]
+    close = holding or difflib.get_close_matches(word, list(plain), n=1, cutoff=0.6)
+    if close:
+        return f"did you mean {plain[close[0]]}?"
+    return f"use one of: {', '.join(plain.values())}" if len(plain) <= MOST_LISTED else "see trt-build --help"
