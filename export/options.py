@@ -159,8 +159,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """A remedy: the known word that looks most like this one, or all of them."""
     plain = {one.strip("-").lower(): one for one in known}
     word = word.strip("-").lower()
-    holding = [one for one in plain if len(word) >= 3 and word in one][:1]
-    close = holding or difflib.get_close_matches(word, list(plain), n=1, cutoff=0.6)
+    holding = [one for one in plain if len(word) >= 3 and word in one]
+    close = holding if len(holding) == 1 else difflib.get_close_matches(word, list(plain), n=1, cutoff=0.6)
     if close:
         return f"did you mean {plain[close[0]]}?"
     return f"use one of: {', '.join(plain.values())}" if len(plain) <= MOST_LISTED else "see trt-build --help"
