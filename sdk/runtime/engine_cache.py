@@ -182,9 +182,8 @@ class _Wanted:
         room.mkdir()
         try:
             made = room / target.name
-            where = ["--target", "cpu"] if self.machine is None else ["--device", str(self.device)]
             command = [*builder_process.builder_command(), str(self.model.path), "--precision", self.precision]
-            command += ["--out", str(made), "--json", *where]
+            command += ["--out", str(made), "--json", *self._where()]
             environment = {"FACETRT_TENSORRT": self.machine.flavour} if self.machine else {}
             log.info("running %s", " ".join(command))
             outcome = builder_process.run_builder(
@@ -201,6 +200,13 @@ class _Wanted:
             return target
         finally:
             shutil.rmtree(room, ignore_errors=True)
+
+    def _where(self) -> list[str]:
+        """trt-build's options for the place where the engine shall run."""
+        if self.machine is None:
+            return ["--target", "cpu"]
+        device = ["--device", str(self.device)]
+        return [*device, "--targets", str(self.machine.sm)] if self.machine.flavour == "tensorrt_rtx" else device
 
     def _raise_failure(self, outcome: builder_process.Outcome) -> None:
         error = outcome.failure(f"trt-build to make {self.title}")
