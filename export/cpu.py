@@ -38,6 +38,6 @@ def cpu_typed(model: Model, calibration: Faces) -> tuple[Typed, float]:
     asked: dict[str, str] = {}
     for node in graph.graph.node:
         if node.op_type in WEIGHTED:
-            source = made.get(node.input[0])
-            asked[node.name] = "int8" if source is not None and source.op_type == "DequantizeLinear" else "fp32"
+            sources = [made[name].op_type for name in node.input[:2] if name in made]
+            asked[node.name] = "int8" if sources == ["DequantizeLinear"] * 2 else "fp32"
     return Typed(graph, asked), time.monotonic() - started_s
