@@ -1,4 +1,4 @@
-"""What one TensorRT has and another lacks: for each feature the attributes that make it. Data of sdk.runtime.trt_api."""
+"""What one TensorRT has and another lacks: the attributes that make a feature. Data of sdk.runtime.trt_api."""
 
 from __future__ import annotations
 
