@@ -17,6 +17,7 @@ MEMORY_SHARE = 4  # a tactic may use a quarter of the memory: the camera app nee
 FP8_FROM = 89  # compute capability: Ada, Hopper, Blackwell; not Orin (87)
 DESKTOPS = ("sm_75", "sm_86", "sm_89", "sm_120")  # GeForce RTX 20, 30, 40, 50
 AMPERE = 80
+RTX_INT8_FROM = 80  # measured with RTX 1.7.1: for sm_75, alone or among others, it convolves int8 graphs in fp16
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,10 @@ def choose(options: Options, gpu: Gpu | None, *, portable: bool) -> tuple[Option
     if device.flavour and options.flavour is None:
         changes["flavour"] = device.flavour
     if portable and not options.targets and gpu is None:
-        changes["targets"] = DESKTOPS
-        lines.append(f"--targets {','.join(DESKTOPS)}: GeForce RTX 20 to 50; TensorRT-RTX builds for all without one")
+        int8 = options.precision == "int8"
+        changes["targets"] = chosen = tuple(sm for sm in DESKTOPS if not int8 or _number(sm) >= RTX_INT8_FROM)
+        what = "GeForce RTX 30 to 50 (20 has no int8 there)" if int8 else "GeForce RTX 20 to 50"
+        lines.append(f"--targets {','.join(chosen)}: {what}; TensorRT-RTX builds for all without one")
     if options.workspace_mib is None and gpu is not None:
         changes["workspace_mib"] = size = max(min(device.workspace_mib, gpu.memory_mib // MEMORY_SHARE), 1)
         lines.append(f"--workspace {size}: at most a quarter of {gpu.memory_mib} MiB, the rest is the application's")
@@ -98,6 +101,11 @@ def refuse_impossible(options: Options, gpu: Gpu | None, *, trt: TensorRT) -> No
         if lacking:
             got = f"{', '.join(lacking)}, which has none"
             raise BuildError(f"a GPU with FP8 (sm_{FP8_FROM} or newer, not Orin)", got, "use --precision int8 or fp16")
+    too_old = [sm for sm in wanted if trt.portable and options.precision == "int8" and _number(sm) < RTX_INT8_FROM]
+    if too_old:
+        got = f"{', '.join(too_old)}, where it would run them in fp16, slower than an fp16 engine"
+        remedy = f"leave out {', '.join(too_old)}, build that with --precision fp16, or with TensorRT on the device"
+        raise BuildError(f"GPUs of sm_{RTX_INT8_FROM} or newer for int8 convolutions of {trt.title}", got, remedy)
     if options.hardware_compatibility == "ampere_plus":
         older = [sm for sm in wanted if _number(sm) < AMPERE]
         if older:

@@ -52,6 +52,8 @@ def test_a_desktop_without_a_gpu_is_built_for_by_rtx():
     chosen, lines = choose(options("--target desktop"), None, portable=True)
     assert chosen.targets == ("sm_75", "sm_86", "sm_89", "sm_120") and chosen.workspace_mib is None
     assert any("without one" in one for one in lines)
+    chosen, lines = choose(options("--target desktop --int8"), None, portable=True)
+    assert chosen.targets == ("sm_86", "sm_89", "sm_120") and any("20 has no int8" in one for one in lines)
     chosen, _ = choose(options("--target desktop"), ADA, portable=True)
     assert chosen.targets == ()
 
@@ -110,6 +112,11 @@ def test_what_they_have_passes(monkeypatch):
         ("--targets sm_86 --hardware-compatibility ampere_plus", None, "hardware compatibility"),
         ("--targets sm_86 --timing-cache t.cache", None, "a timing cache"),
         ("--targets sm_86 --precision fp8", None, "a GPU with FP8"),
+        (
+            "--targets sm_86,sm_75 --int8",
+            None,
+            "sm_80 or newer for int8 .*; got sm_75, where it would run them in fp16",
+        ),
     ],
 )
 def test_rtx_refuses_what_it_would_ignore_or_fail_at(line, gpu, words):
