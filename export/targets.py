@@ -103,7 +103,7 @@ def refuse_impossible(options: Options, gpu: Gpu | None, *, trt: TensorRT) -> No
             raise BuildError(f"a GPU with FP8 (sm_{FP8_FROM} or newer, not Orin)", got, "use --precision int8 or fp16")
     too_old = [sm for sm in wanted if trt.portable and options.precision == "int8" and _number(sm) < RTX_INT8_FROM]
     if too_old:
-        got = f"{', '.join(too_old)}, where it would run them in fp16, slower than an fp16 engine"
+        got = f"{', '.join(too_old)}, where it would run them in fp16: all of the loss and none of the gain"
         remedy = f"leave out {', '.join(too_old)}, build that with --precision fp16, or with TensorRT on the device"
         raise BuildError(f"GPUs of sm_{RTX_INT8_FROM} or newer for int8 convolutions of {trt.title}", got, remedy)
     if options.hardware_compatibility == "ampere_plus":

@@ -29,6 +29,7 @@ class Watch:
         self._lines: list[tuple[str, str]] = []
         self._told = 0
         self._cancelled = False
+        self._most = 0.0
         self._lock = threading.Lock()
 
     def start(self, phase: str, parent: str | None, steps: int) -> None:
@@ -72,10 +73,14 @@ class Watch:
     def fraction(self) -> float:
         """Of the outermost phase with all that is inside; without phases a guess from the layers timed so far."""
         with self._lock:
-            if not self.monitored:
-                return 1 - math.exp(-2 * self._timed / self._layers)
-            roots = [phase for phase, (parent, _) in self._phases.items() if parent not in self._phases]
-            return self._inside(roots[0]) if roots else 1.0
+            self._most = max(self._most, self._now())  # between the end of a phase and its parent's step it would drop
+            return self._most
+
+    def _now(self) -> float:
+        if not self.monitored:
+            return 1 - math.exp(-2 * self._timed / self._layers)
+        roots = [phase for phase, (parent, _) in self._phases.items() if parent not in self._phases]
+        return self._inside(roots[0]) if roots else 1.0
 
     def _inside(self, phase: str) -> float:
         steps = self._phases[phase][1]

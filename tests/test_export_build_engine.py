@@ -1,4 +1,4 @@
-"""Real engines by TensorRT-RTX, which builds without a GPU: types of all layers, inputs, outputs, profiles, refusals."""
+"""Real engines by TensorRT-RTX, which needs no GPU: types of all layers, inputs, outputs, profiles, refusals."""
 
 import functools
 import re
