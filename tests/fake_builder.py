@@ -65,6 +65,33 @@ def write_engine(path, model, precision, machine, **changes):
     return write_manifest(path, Manifest(**{**values, **changes}))
 
 
+def end_badly(mode, out):
+    """Builders that do not come to an end of their own."""
+    if mode == "refuse":
+        fail(3, "PSNR 31.2 dB; PSNR nan dB", "int8 within the gate: 50 dB")
+    elif mode == "fail":
+        fail(1, "node /conv_7 with the operator ai.onnx::Nonsense")
+    elif mode == "full":
+        fail(1, f"{out} ({os.strerror(28)})", "to write the engine")
+    elif mode == "crash":
+        sys.stderr.write("terminate called\n")
+        os.kill(os.getpid(), signal.SIGSEGV)
+    elif mode == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif mode == "garbage":
+        sys.stdout.buffer.write(b'\xff\xfe{"event": {]\n{"event": 5}\n[1, 2]\nnull\n' + b"x" * (3 << 20))
+        sys.exit(7)
+    elif mode in ("half", "deaf"):
+        out.write_bytes(PLAN[:50])
+        if mode == "deaf":
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        time.sleep(60)
+    elif mode == "pipes":  # what it started outlives it and holds its output
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(5)"])
+        sys.exit(4)
+
+
 def main(mode, arguments):
     with open(os.environ["FAKE_RUNS"], "a") as file:
         file.write(f"{os.getpid()}\n")
@@ -72,49 +99,24 @@ def main(mode, arguments):
     out, machine = Path(arguments[arguments.index("--out") + 1]), json.loads(os.environ["FAKE_MACHINE"])
     say(event="stage", name="build", index=2, of=5, eta_s=40.0)
     say(event="progress", name="build", fraction=0.5, eta_s=20)
-    if mode == "slow":
-        time.sleep(1.0)
-    elif mode == "refuse":
-        fail(3, "PSNR 31.2 dB; PSNR nan dB", "int8 within the gate: 50 dB")
-    elif mode == "fail":
-        fail(1, "node /conv_7 with the operator ai.onnx::Nonsense")
-    elif mode == "crash":
-        sys.stderr.write("terminate called\n")
-        os.kill(os.getpid(), signal.SIGSEGV)
-    elif mode == "killed":
-        os.kill(os.getpid(), signal.SIGKILL)
-    elif mode == "full":
-        fail(1, f"{out} ({os.strerror(28)})", "to write the engine")
-    elif mode == "garbage":
-        sys.stdout.buffer.write(b'\xff\xfe{"event": {]\n{"event": 5}\n[1, 2]\nnull\n' + b"x" * (3 << 20))
-        sys.exit(7)
-    elif mode in ("half", "deaf", "pipes"):
-        out.write_bytes(PLAN[:50])
-        if mode == "deaf":
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        if mode == "pipes":  # what it started outlives it and holds its output
-            subprocess.Popen([sys.executable, "-c", "import time; time.sleep(5)"])
-            sys.exit(4)
-        time.sleep(60)
+    end_badly(mode, out)
+    changes = {"bad gate": dict(gate={"ran": "engine", "passed": False, "allowed_loss": False}),
+               "other gpu": dict(sm="sm_75"), "truncated": dict(engine_bytes=9999)}.get(mode, {})  # fmt: skip
+    if mode == "slow":  # until the test has seen what it wants to see
+        go, end_s = Path(os.environ["FAKE_RUNS"]).with_name("go"), time.monotonic() + 30
+        while not go.exists() and time.monotonic() < end_s:
+            time.sleep(0.02)
     elif mode == "cpu":  # a file that onnxruntime opens
-        write_engine(out, model, precision, machine, plan=model.path.read_bytes())
-        return
+        changes = dict(plan=model.path.read_bytes())
     elif mode == "tensorrt":  # a plan that fake_tensorrt runs as onnxruntime runs the model
         import fake_tensorrt
 
         onnx = base64.b64encode(model.path.read_bytes()).decode()
-        plan = fake_tensorrt.make_plan(sizes=(16, 64), onnx=onnx)
-        write_engine(out, model, precision, machine, plan=plan)
-        return
-    elif mode == "nothing":
-        return
-    elif mode == "no manifest":
+        changes = dict(plan=fake_tensorrt.make_plan(sizes=(16, 64), onnx=onnx))
+    if mode == "no manifest":
         out.write_bytes(PLAN)
-        return
-    changes = {"bad gate": dict(gate={"ran": "engine", "passed": False, "allowed_loss": False}),
-               "other gpu": dict(sm="sm_75"), "truncated": dict(engine_bytes=9999)}  # fmt: skip
-    write_engine(out, model, precision, machine, **changes.get(mode, {}))
+    elif mode != "nothing":
+        write_engine(out, model, precision, machine, **changes)
     say(event="done", engine=str(out), manifest={})
 
 

@@ -51,7 +51,7 @@ def start(model, **options):
     program = PROGRAM.format(tests=str(ROOT / "tests"), model=str(model), machine=vars(ORIN))
     command = [sys.executable, "-W", "error", "-c", program]
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    return subprocess.Popen(command, cwd=ROOT, **pipes, **options)
+    return subprocess.Popen(command, cwd=ROOT, **{**pipes, **options})
 
 
 def until(condition, seconds=20.0):
@@ -70,20 +70,25 @@ def alive(pid):
 
 def test_two_builders_at_once_build_once(model, runs, monkeypatch, tmp_path):
     monkeypatch.setenv("FAKE_MODE", "slow")
-    both = [start(model), start(model)]
-    said = [process.communicate(timeout=60) for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
-    assert said[0][0] == said[1][0] and read_engine(said[0][0].strip()) and len(runs()) == 1
-    assert sum("waiting for another process that builds tiny_x8" in errors for _, errors in said) == 1
+    logs = [tmp_path / "first.log", tmp_path / "second.log"]
+    with logs[0].open("w") as first, logs[1].open("w") as second:
+        both = [start(model, stderr=first), start(model, stderr=second)]
+    until(lambda: sum("waiting for another process that builds tiny_x8" in log.read_text() for log in logs) == 1)
+    (tmp_path / "go").touch()
+    said = [process.communicate(timeout=60)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], [log.read_text() for log in logs]
+    assert said[0] == said[1] and read_engine(said[0].strip()) and len(runs()) == 1
     assert len(left(tmp_path)) == 2
 
 
-def test_two_threads_at_once_build_once(model, runs, monkeypatch):
+def test_three_threads_at_once_build_once(model, runs, monkeypatch, caplog, tmp_path):
     monkeypatch.setenv("FAKE_MODE", "slow")
     found = []
     threads = [threading.Thread(target=lambda: found.append(get(model))) for _ in range(3)]
     for thread in threads:
         thread.start()
+    until(lambda: caplog.text.count("waiting for another process") == 2)
+    (tmp_path / "go").touch()
     for thread in threads:
         thread.join(60)
     assert len(found) == 3 and len(set(found)) == 1 and len(runs()) == 1
