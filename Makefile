@@ -71,10 +71,12 @@ format:  ## let ruff mend what it can
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
-gpu-check:  ## test and time the CUDA kernels (needs an NVIDIA GPU and kernels)
-	@echo "gpu-check: expected CUDA kernels in kernels/ and an NVIDIA GPU; this version has no kernels yet" \
-		"(GPU here: $$(nvidia-smi -L 2>/dev/null | head -n 1 | grep . || echo none))," \
-		"everything runs on the CPU; test that with: make test" >&2; exit 1
+# For a machine with a GPU, its driver and a network; docs/GPU.md has the steps for others.
+gpu-check:  ## build engines for this machine's GPU, compare, time, look for leaks (about an hour)
+	@$(or $(PYTHON),python3) scripts/find_gpu.py
+	$(READY) gpu
+	$(PY) -m export.gpu_kit gpu_kit
+	$(PY) -m benchmarks.gpu_check gpu_kit --json benchmarks/results/gpu_check.json $(ARGS)
 
 clean:  ## remove the environment and everything generated
-	rm -rf .venv .venv.lock build dist *.egg-info demo_out .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv.lock build dist *.egg-info demo_out .pytest_cache .ruff_cache .hypothesis gpu_kit

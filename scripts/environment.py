@@ -1,4 +1,4 @@
-"""Make .venv ready for one job: `python scripts/environment.py demo|check|test`. Standard library only.
+"""Make .venv ready for one job: `python scripts/environment.py demo|check|test|gpu`. Standard library only.
 
 A job's packages are installed once; a stamp in .venv holds a digest of everything that decides them (pyproject.toml,
 the pins, the folder), so a second run returns at once and a changed pin or a moved checkout is noticed.
@@ -22,7 +22,7 @@ CONSTRAINTS = ROOT / "constraints" / "cpu.txt"
 OLDEST_PYTHON = (3, 11)  # the pins are for 3.11 and up; the package itself runs on 3.10
 
 # Job -> what pip installs. Every job holds the base install, so one job's stamp never breaks another's.
-JOBS = {"demo": ".", "check": ".[dev]", "test": ".[test,train,export]"}
+JOBS = {"demo": ".", "check": ".[dev]", "test": ".[test,train,export]", "gpu": ".[export,cuda,tensorrt]"}
 
 
 class SetupError(Exception):
