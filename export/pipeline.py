@@ -33,7 +33,12 @@ from sdk.zoo import model_path
 __all__ = ["Outcome", "run_build"]
 
 BROKEN = "train or export the network again; try --precision fp32 to see whether it is whole"
-TOO_MUCH = "try --auto-mixed, --precision fp16, or accept it with --allow-loss"
+TOO_MUCH = {  # precision -> what may help
+    "fp32": "report it: fp32 should lose nothing",
+    "fp16": "use --precision fp32, or accept it with --allow-loss",
+    "int8": "try --auto-mixed, use --precision fp16, or accept it with --allow-loss",
+    "fp8": "use --precision fp16, or accept it with --allow-loss",
+}
 TIMED_BATCHES = (1, 8)
 
 
@@ -158,7 +163,7 @@ class _Run:
         broken = any("NaN" in reason for reason in verdict.reasons)
         if broken or not (verdict.passed or self.options.allow_loss):
             got = "; ".join(verdict.reasons)
-            remedy = BROKEN if broken else TOO_MUCH
+            remedy = BROKEN if broken else TOO_MUCH[precision]
             raise GateRefused(
                 f"{precision} of {self.model.spec.name} within the gate",
                 got,
@@ -166,7 +171,7 @@ class _Run:
                 verdict.as_dict(),
                 verdict.table(),
             )
-        self.progress.say(verdict.table())
+        self.progress.say(verdict.table() + ("" if verdict.passed else "\n  allowed by --allow-loss"))
         return verdict
 
     def built(self, typed: Typed, options: Options) -> Engine:
