@@ -61,19 +61,26 @@ def extract(table):
     return {v: {c: sorted(words & set(table[v][c])) for c in classes} for v, classes in known.items()}
 
 
-def _behaviours(trt):
-    """What the classes do; only the names that the release has are put into them."""
+def _make(trt, kind, **attributes):
+    thing = getattr(trt, kind)()
+    for key, value in attributes.items():
+        setattr(thing, key, value)
+    return thing
 
-    def make(kind, **attributes):
-        thing = getattr(trt, kind)()
-        for key, value in attributes.items():
-            setattr(thing, key, value)
-        return thing
 
-    def parse(parser, data):
-        parser._errors = trt.parse_errors
-        trt.parsed.append(data)
-        return not trt.parse_errors
+def _keep(thing, key, value):
+    thing._kept.append((key, value))
+    return True
+
+
+def _builder(trt):
+    """What the classes of the builder do; only the names that the release has are put into them."""
+
+    def create_network(builder, flags):
+        layers = [_make(trt, "ILayer", name=name) for name in LAYERS]
+        network = _make(trt, "INetworkDefinition", num_layers=len(layers), get_layer=layers.__getitem__)
+        network._flags = flags
+        return network
 
     def build(builder, network, config):
         trt.built.append((network, config))
@@ -87,70 +94,62 @@ def _behaviours(trt):
         trt.say("Computing costs for conv1", "VERBOSE")
         return trt.plan
 
-    def keep(thing, key, value):
-        thing._kept.append((key, value))
-        return True
-
-    def network():
-        layers = [make("ILayer", name=name) for name in LAYERS]
-        return make("INetworkDefinition", num_layers=len(layers), get_layer=layers.__getitem__)
-
-    def create_network(builder, flags):
-        made = network()
-        made._flags = flags
-        return made
-
-    def can_run(config, layer):
-        return layer.name != "shuffle"
-
-    names = list(IO)
-    engine = dict(
-        num_io_tensors=2,
-        num_optimization_profiles=1,
-        device_memory_size=64,
-        device_memory_size_v2=64,
-        get_tensor_name=lambda self, index: names[index],
-        get_tensor_dtype=lambda self, name: trt.DataType.FLOAT,
-        get_tensor_mode=lambda self, name: trt.TensorIOMode.INPUT if name == "lr" else None,
-        get_tensor_shape=lambda self, name: IO[name],
-        get_tensor_profile_shape=lambda self, name, index: [(1, 3, 16, 16), (8, 3, 16, 16), (64, 3, 16, 16)],
-        create_engine_inspector=lambda self: make("EngineInspector"),
-        create_execution_context=lambda self, *strategy: make("IExecutionContext"),
-        create_execution_context_without_device_memory=lambda self: make("IExecutionContext"),
-    )
-    context = dict(
-        set_input_shape=lambda self, *shape: keep(self, "shape", shape),
-        set_tensor_address=lambda self, *address: keep(self, "address", address),
-        set_optimization_profile_async=lambda self, *where: keep(self, "profile", where),
-        set_device_memory=lambda self, *memory: keep(self, "memory", memory),
-        execute_async_v3=lambda self, stream: trt.runs,
-        get_tensor_shape=lambda self, name: IO[name],
-    )
     return {
         "Builder": dict(
             num_DLA_cores=2,
             create_network=create_network,
-            create_builder_config=lambda self: make("IBuilderConfig", num_optimization_profiles=0),
-            create_optimization_profile=lambda self: make("IOptimizationProfile"),
+            create_builder_config=lambda self: _make(trt, "IBuilderConfig"),
+            create_optimization_profile=lambda self: _make(trt, "IOptimizationProfile"),
             build_serialized_network=build,
         ),
         "IBuilderConfig": dict(
-            set_flag=lambda self, flag: keep(self, "set", flag.name),
-            clear_flag=lambda self, flag: keep(self, "clear", flag.name),
-            set_memory_pool_limit=lambda self, pool, size: keep(self, pool.name, size),
-            set_tactic_sources=lambda self, bits: keep(self, "tactics", bits),
-            add_optimization_profile=lambda self, profile: keep(self, "profile", profile) - 1,
-            create_timing_cache=lambda self, content: make("ITimingCache", serialize=lambda: content + b"+"),
+            set_flag=lambda self, flag: _keep(self, "set", flag.name),
+            clear_flag=lambda self, flag: _keep(self, "clear", flag.name),
+            set_memory_pool_limit=lambda self, pool, size: _keep(self, pool.name, size),
+            set_tactic_sources=lambda self, bits: _keep(self, "tactics", bits),
+            add_optimization_profile=lambda self, profile: _keep(self, "profile", profile) - 1,
+            create_timing_cache=lambda self, content: _make(trt, "ITimingCache", serialize=lambda: content + b"+"),
             set_timing_cache=lambda self, cache, ignore: not cache.serialize().startswith(b"foreign"),
-            can_run_on_DLA=can_run,
+            can_run_on_DLA=lambda self, layer: layer.name != "shuffle",
         ),
-        "IOptimizationProfile": dict(set_shape=lambda self, *shapes: keep(self, "shape", shapes)),
+        "IOptimizationProfile": dict(set_shape=lambda self, *shapes: _keep(self, "shape", shapes)),
         "OnnxParser": dict(
-            parse=parse, num_errors=property(lambda self: len(self._errors)), get_error=lambda s, i: s._errors[i]
+            parse=lambda self, data: trt.parsed.append(data) or not trt.parse_errors,
+            num_errors=property(lambda self: len(trt.parse_errors)),
+            get_error=lambda self, index: trt.parse_errors[index],
         ),
-        "ICudaEngine": engine,
-        "IExecutionContext": context,
-        "Runtime": dict(deserialize_cuda_engine=lambda self, plan: make("ICudaEngine") if plan == trt.plan else None),
+    }
+
+
+def _runtime(trt):
+    """What the classes of the runtime do: one engine, with IO and one profile."""
+    names = list(IO)
+    return {
+        "Runtime": dict(
+            deserialize_cuda_engine=lambda s, plan: _make(trt, "ICudaEngine") if plan == trt.plan else None
+        ),
+        "ICudaEngine": dict(
+            num_io_tensors=len(IO),
+            num_optimization_profiles=1,
+            device_memory_size=64,
+            device_memory_size_v2=64,
+            get_tensor_name=lambda self, index: names[index],
+            get_tensor_dtype=lambda self, name: trt.DataType.FLOAT,
+            get_tensor_mode=lambda self, name: trt.TensorIOMode.INPUT if name == "lr" else None,
+            get_tensor_shape=lambda self, name: IO[name],
+            get_tensor_profile_shape=lambda self, name, index: [(1, 3, 16, 16), (8, 3, 16, 16), (64, 3, 16, 16)],
+            create_engine_inspector=lambda self: _make(trt, "EngineInspector"),
+            create_execution_context=lambda self, *strategy: _make(trt, "IExecutionContext"),
+            create_execution_context_without_device_memory=lambda self: _make(trt, "IExecutionContext"),
+        ),
+        "IExecutionContext": dict(
+            set_input_shape=lambda self, *shape: _keep(self, "shape", shape),
+            set_tensor_address=lambda self, *address: _keep(self, "address", address),
+            set_optimization_profile_async=lambda self, *where: _keep(self, "profile", where),
+            set_device_memory=lambda self, *memory: _keep(self, "memory", memory),
+            execute_async_v3=lambda self, stream: trt.runs,
+            get_tensor_shape=lambda self, name: IO[name],
+        ),
         "EngineInspector": dict(
             get_engine_information=lambda self, kind: f"{kind.name} {self.execution_context._kept}"
         ),
@@ -173,7 +172,7 @@ def fake_module(version):
     """A module with the names of a release, and no others."""
     trt = types.SimpleNamespace(__version__=version, built=[], parsed=[], parse_errors=[], plan=b"plan", runs=True)
     trt.loggers = []
-    behaviours = _behaviours(trt)
+    behaviours = {**_builder(trt), **_runtime(trt)}
     for number, (name, names) in enumerate(NAMES[version].items()):
         if name in ENUMERATIONS:
             numbered = {member: (7 * index + number) % 23 for index, member in enumerate(names)}
