@@ -19,12 +19,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.model_tables import boxes, headline, models
+from benchmarks.precision_tables import cpu_int8, engines, precision, sensitivity
 from benchmarks.tables import detector, evaluation, landmarks, latency
 from sdk.errors import FaceTRTError, InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-BLOCK = re.compile(r"(<!-- numbers:(?P<name>[a-z_]+) -->\n)(?P<body>.*?)(<!-- /numbers -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- numbers:(?P<name>[a-z_0-9]+) -->\n)(?P<body>.*?)(<!-- /numbers -->)", re.DOTALL)
 MARKER = re.compile(r"^<!-- /?numbers", re.MULTILINE)
 
 GENERATORS: dict[str, Callable[[Path], str]] = {  # block name -> results folder -> Markdown
@@ -35,6 +36,10 @@ GENERATORS: dict[str, Callable[[Path], str]] = {  # block name -> results folder
     "headline": headline,
     "models": models,
     "boxes": boxes,
+    "precision": precision,
+    "sensitivity": sensitivity,
+    "cpu_int8": cpu_int8,
+    "engines": engines,
 }
 
 
