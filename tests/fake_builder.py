@@ -88,7 +88,9 @@ def end_badly(mode, out):
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
         time.sleep(60)
     elif mode == "pipes":  # what it started outlives it and holds its output
-        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(5)"])
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+        with open(os.environ["FAKE_RUNS"], "a") as file:
+            file.write(f"{child.pid}\n")
         sys.exit(4)
 
 

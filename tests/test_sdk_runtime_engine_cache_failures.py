@@ -165,10 +165,11 @@ def test_a_lock_that_is_never_given_back(model, tmp_path):
         ("other gpu", r"built for sm_75 \(Orin\), this GPU is sm_87; check that trt-build --doctor"),
     ],
 )
-def test_a_builder_that_fails(model, monkeypatch, tmp_path, mode, words):
+def test_a_builder_that_fails(model, runs, monkeypatch, tmp_path, mode, words):
     monkeypatch.setenv("FAKE_MODE", mode)
     with pytest.raises(BuildError, match=words):
         get(model)
+    until(lambda: not any(map(alive, runs())))  # nor what it started
     assert left(tmp_path) == []
     monkeypatch.setenv("FAKE_MODE", "ok")
     assert read_engine(get(model))

@@ -6,6 +6,7 @@ peak and whatever it prints stay in the child; it ends with us, also when we are
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -174,6 +175,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             continue
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # the rule: nothing is left of its group
+        os.killpg(process.pid, signal.SIGKILL)
     for pipe in (process.stdout, process.stderr):
         if pipe is not None:
             pipe.close()
