@@ -186,6 +186,8 @@ def _typed(values: Mapping[str, Any]) -> dict[str, Any]:
     if values["max_batch"] is not None:
         largest = _number(values["max_batch"], "--max-batch")
         typed["batches"] = (*(n for n in Options.batches if n < largest), largest)
+    elif values["dla_core"] is not None:
+        typed.setdefault("batches", (1,))  # a DLA takes fixed shapes only: no buckets unless asked for
     return typed
 
 

@@ -63,7 +63,9 @@ def build_engine(
     profiles = profiles_for(typed.graph, spec, options=options)
     cache = TimingCache.open(options, trt, gpu=gpu)
     settings = settings_for(typed, options, trt=trt, gpu=gpu, profiles=profiles, timing_cache=cache.content)
-    watch = Watch(len(typed.graph.graph.node) * len(profiles), on_progress=on_progress, on_log=on_log)
+    watch = Watch(
+        len(typed.graph.graph.node) * len(profiles), keep=trt.portable, on_progress=on_progress, on_log=on_log
+    )
     started_s = time.monotonic()
     nodes = [f"{node.name or node.output[0]} ({node.op_type})" for node in typed.graph.graph.node]
     proto = typed.graph.SerializeToString()
@@ -78,7 +80,7 @@ def build_engine(
     build_s = time.monotonic() - started_s
     if built.timing_cache is not None:
         cache.save(built.timing_cache)
-    table = watch.text() if trt.portable else _inspected(trt, built.plan, gpu=gpu)
+    table = watch.text() if trt.portable else _inspected(trt, built.plan, options=options, gpu=gpu)
     readback = compare(typed.asked, found_layers(table))
     return Engine(built.plan, profiles, readback, built.fell_back_to_gpu, tuple(settings.targets), build_s)
 
@@ -123,10 +125,10 @@ def _current(gpu: Gpu | None) -> contextlib.AbstractContextManager[None]:
     return Device(gpu.index).current()
 
 
-def _inspected(trt: TensorRT, plan: bytes, *, gpu: Gpu | None) -> str:
+def _inspected(trt: TensorRT, plan: bytes, *, options: Options, gpu: Gpu | None) -> str:
     try:
         with _current(gpu):
-            return trt.layer_information(trt.open_engine(plan))
+            return trt.layer_information(trt.open_engine(plan, host_code=options.version_compatible))
     except EngineError as error:
         raise BuildError("an engine that loads where it was built", error.got, error.remedy) from error
 

@@ -30,6 +30,7 @@ PRECISIONS = (  # what TensorRT's releases write -> our word; the first match de
     (re.compile(r"\b(float|fp32|float32)\b", re.IGNORECASE), "fp32"),
 )
 UNKNOWN = "unknown"
+SUBGRAPHS = ("ForeignNode", "Myelin")  # many nodes behind the types of their edges
 ON_DLA = "dla"  # a whole subgraph on the accelerator, which does not tell its layers' types
 SHOWN = 5  # layers that an error names
 READABLE = 0.5  # share of the asked layers that must be found, or the table is not one that we can read
@@ -50,8 +51,10 @@ class Layer:
     @property
     def precision(self) -> str:
         """What it computes in: the type of its first input, else of its weights."""
-        if "DLA" in self.kind.upper() or self.kind == "ForeignNode":
+        if "DLA" in self.kind.upper():
             return ON_DLA
+        if self.kind in SUBGRAPHS:
+            return UNKNOWN
         return next((word for word in (*self.inputs[:1], *self.constants[:1]) if word != UNKNOWN), UNKNOWN)
 
 

@@ -27,11 +27,13 @@ def profiles_for(
 
     From --batches: one profile for each, from one face to the batch, best at the batch. A network of any size gets
     all of --sizes in each profile (default: its nominal size and twice that, the two at which the SDK runs it).
+    A DLA takes fixed shapes only: there each profile is one batch of one size.
     """
     inputs = _inputs(graph)
     if options.max_shapes:
         triples = zip(options.min_shapes, options.opt_shapes, options.max_shapes, strict=True)
-        return [_explicit(inputs, smallest, best=best, largest=largest) for smallest, best, largest in triples]
+        given = [_explicit(inputs, smallest, best=best, largest=largest) for smallest, best, largest in triples]
+        return _fixed(given) if options.dla_core is not None else given
     if options.sizes and not spec.any_size:
         got = f"--sizes {','.join(map(str, options.sizes))}"
         raise InputError(f"no --sizes for {spec.name}, which takes {spec.input_size} px only", got, "leave it out")
@@ -42,9 +44,23 @@ def profiles_for(
     def shape(batch: int, side: int) -> Shape:
         return (batch, channels, side, side)
 
+    if options.dla_core is not None:
+        chosen = options.sizes or (spec.input_size,)
+        fixed = [{name: shape(batch, side)} for side in chosen for batch in options.batches]
+        return [_explicit(inputs, one, best=one, largest=one) for one in fixed]
     most = max(sides)
     triples = [(shape(1, min(sides)), shape(batch, most), shape(batch, most)) for batch in options.batches]
     return [_explicit(inputs, {name: low}, best={name: best}, largest={name: high}) for low, best, high in triples]
+
+
+def _fixed(profiles: list[Profile]) -> list[Profile]:
+    """The profiles, if they are what a DLA takes."""
+    for profile in profiles:
+        for name, triple in profile.items():
+            if len(set(triple)) > 1:
+                got = " / ".join("x".join(map(str, shape)) for shape in triple)
+                raise InputError(f"one shape of {name} for a DLA", got, f"give the same to {TRIPLE}")
+    return profiles
 
 
 def _inputs(graph: onnx.ModelProto) -> dict[str, tuple[int | None, ...]]:

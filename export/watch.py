@@ -18,11 +18,12 @@ class Watch:
         self,
         layers: int,  # about as many as TensorRT will time
         *,
+        keep: bool = True,  # the log, for text(); a long one takes memory that a Jetson does not have
         on_progress: Callable[[float], None],  # fraction 0 to 1, called by tell()
         on_log: Callable[[str, str], None] | None = None,  # severity, text; called by tell()
     ) -> None:
         self.monitored = False  # TensorRT reports, so it can be cancelled
-        self._on_progress, self._on_log = on_progress, on_log
+        self._keep, self._on_progress, self._on_log = keep, on_progress, on_log
         self._phases: dict[str, tuple[str | None, int]] = {}  # open phases: parent, steps
         self._done: dict[str, int] = {}
         self._layers, self._timed = max(layers, 1), 0
@@ -48,7 +49,8 @@ class Watch:
 
     def hear(self, severity: str, text: str) -> None:
         """One message of the log."""
-        self._lines.append((severity, text))
+        if self._keep or self._on_log is not None:
+            self._lines.append((severity, text))
         if COSTS in text:
             self._timed += 1
 

@@ -40,6 +40,7 @@ def test_trtexecs_words_mean_ours():
         hardware_compatibility="ampere_plus",
         version_compatible=True,
         dla_core=1,
+        batches=(1,),
         gpu_fallback=True,
         device=2,
         strip_weights=True,

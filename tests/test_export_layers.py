@@ -133,6 +133,16 @@ def test_layers_on_a_dla_are_counted_as_such():
     assert compare({"a": "int8", "b": "fp16"}, found_layers(json.dumps({"Layers": [row]}))).found == {"dla": 2}
 
 
+@pytest.mark.parametrize("kind", ["Myelin", "ForeignNode"])
+def test_a_subgraph_does_not_tell_and_is_not_believed(kind):
+    row = ("{ForeignNode[a...b]}", kind, "Row major linear FP32", "[ONNX Layer: a][ONNX Layer: b]")
+    other = [(f"c{i}", "CaskConvolution", "Half", f"[ONNX Layer: c{i}]") for i in range(3)]
+    asked = {"a": "fp16", "b": "int8", **{f"c{i}": "fp16" for i in range(3)}}
+    assert compare(asked, found_layers(inspector(row, *other))).found == {"fp16": 3, "unknown": 2}
+    with pytest.raises(BuildError, match="2 of 2 layers are not in the engine's table"):
+        compare({"a": "fp16", "b": "int8"}, found_layers(inspector(row)))
+
+
 def test_the_table_of_explain():
     asked, found = {"conv1": "int8", "last": "fp16"}, {"conv1": "int8", "last": "fp16"}
     plain = explanation(asked, found)

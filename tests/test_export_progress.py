@@ -133,6 +133,12 @@ def test_without_a_monitor_the_log_is_counted():
     assert one.text().endswith("conv3\ndone") and not one.monitored
 
 
+def test_a_log_that_nobody_reads_is_not_kept():
+    one = Watch(4, keep=False, on_progress=lambda fraction: None)
+    one.hear("VERBOSE", "=============== Computing costs for conv1")
+    assert one.text() == "" and one.fraction > 0
+
+
 def test_a_cancelled_build_is_told_so_at_its_next_step():
     one, *_ = watch()
     assert one.step("engine", 1)

@@ -35,6 +35,19 @@ def test_shapes_as_given_one_profile_each():
     assert profiles("picoface_x8", f"{line} {line}") == [given, given]
 
 
+def test_a_dla_gets_fixed_shapes():
+    def fixed(batch, side):
+        return {"lr": ((batch, 3, side, side),) * 3}
+
+    assert profiles("picoface_x8", "--dla-core 0") == [fixed(1, 16)]
+    line = "--dla-core 0 --batches 1,8 --sizes 32,64"
+    assert profiles("picoface_x4", line) == [fixed(1, 32), fixed(8, 32), fixed(1, 64), fixed(8, 64)]
+    shapes = "--dla-core 0 --min-shapes lr:{}x3x16x16 --opt-shapes lr:4x3x16x16 --max-shapes lr:4x3x16x16"
+    assert profiles("picoface_x8", shapes.format(4)) == [fixed(4, 16)]
+    with pytest.raises(InputError, match="one shape of lr for a DLA; got 1x3x16x16 / 4x3x16x16"):
+        profiles("picoface_x8", shapes.format(1))
+
+
 def test_a_network_whose_channels_are_free_gets_its_specs():
     spec = tiny_spec(scale=4, lr_size=32, any_size=True)
     graph = tiny_graph(spec)

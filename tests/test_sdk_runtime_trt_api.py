@@ -27,6 +27,7 @@ FIRST = {  # first release in the tables that has a feature;
     "timing_cache": "8.5.3.1",
     "tactic_sources": "8.5.3.1",
     "parser_names": "10.3.0",
+    "host_code": "8.6.0",
 }
 GONE_IN_11 = ("explicit_batch", "fp16_flag", "int8_flag", "obey", "tactic_cublas", "tactic_cublas_lt", "tactic_cudnn")
 RTX_ONLY = ("portable", "validity")
@@ -101,6 +102,17 @@ def test_contexts_on_shared_scratch_memory_use_the_names_of_every_release(versio
     newer = trt.typed
     assert (context._kept == [("memory", (4096, 64))]) == newer
     assert newer or context.device_memory == 4096
+
+
+@each_version
+def test_only_version_compatible_engines_may_bring_code_for_the_processor(version, monkeypatch):
+    trt, seen = open_fake(version, monkeypatch), []
+    look = trt.module.Runtime.deserialize_cuda_engine
+    keep = lambda runtime, plan: seen.append(vars(runtime).get("engine_host_code_allowed")) or look(runtime, plan)  # noqa: E731
+    monkeypatch.setattr(trt.module.Runtime, "deserialize_cuda_engine", keep)
+    trt.open_engine(b"plan")
+    trt.open_engine(b"plan", host_code=True)
+    assert seen == [None, True if trt.has("host_code") else None]
 
 
 def test_what_fails_quotes_the_log(monkeypatch):

@@ -132,7 +132,13 @@ class TensorRT:
         """The errors that the log saw lately, oldest first, in one line; "" without any."""
         return "; ".join(self._log.errors)
 
-    def open_engine(self, plan: bytes, sink: Sink | None = None) -> Any:
+    def open_engine(
+        self,
+        plan: bytes,
+        sink: Sink | None = None,
+        *,
+        host_code: bool = False,  # version-compatible plans hold some, and do not load unless it is allowed
+    ) -> Any:
         """Load a plan. Raises EngineError with the log's own words, also where no GPU is there to load it."""
         problem = self.no_gpu()
         if problem:
@@ -140,6 +146,8 @@ class TensorRT:
         self.forget_errors()
         with self.listening(sink):
             runtime = self.module.Runtime(self.logger)
+            if host_code and runtime is not None and self.has("host_code"):
+                runtime.engine_host_code_allowed = True
             engine = runtime.deserialize_cuda_engine(plan) if runtime is not None else None
         if engine is None:
             got = self.last_errors() or "no reason in its log"

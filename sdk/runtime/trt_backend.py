@@ -66,7 +66,7 @@ class TrtBackend:
         self.manifest = about
         gpu = Device(index)
         with gpu.current():
-            engine = _load(path, plan, self.spec, gpu, load(about.flavour), graphs=graphs)
+            engine = _load(path, plan, about, gpu, load(about.flavour), graphs=graphs)
         self._engine: LoadedEngine | None = engine
         self._pool = LanePool(path.name, gpu, lambda: Lane(engine), limit=lanes)
         self._finalizer = weakref.finalize(self, self._pool.close, EXIT_TIMEOUT_S)
@@ -152,10 +152,13 @@ def _check_machine(about: manifest.Manifest, index: int, path: Path) -> None:
         log.info("%s: %s", path.name, note)
 
 
-def _load(path: Path, plan: bytes, spec: ModelSpec, gpu: Device, api: TensorRT, *, graphs: bool) -> LoadedEngine:
+def _load(
+    path: Path, plan: bytes, about: manifest.Manifest, gpu: Device, api: TensorRT, *, graphs: bool
+) -> LoadedEngine:
     """The engine with its inputs and outputs compared with the spec. Raises EngineError."""
+    spec = about.model_spec
     try:
-        native = api.open_engine(plan)
+        native = api.open_engine(plan, host_code=about.version_compatible)
     except EngineError as error:
         raise EngineError(f"{error.expected}: {path.name}", error.got, error.remedy) from error
     tensors = api.io_tensors(native)

@@ -65,6 +65,9 @@ FEATURES = {
     "tactic_cublas_lt": Feature("the tactic source cublas_lt", ("TacticSource.CUBLAS_LT",), ALWAYS_UNTIL_10),
     "tactic_cudnn": Feature("the tactic source cudnn", ("TacticSource.CUDNN",), ALWAYS_UNTIL_10),
     "parser_names": Feature("names in parser errors", ("ParserError.node_name",), "TensorRT 10.3 or newer"),
+    "host_code": Feature(
+        "engines with code for the processor", ("Runtime.engine_host_code_allowed",), "TensorRT 8.6 or newer"
+    ),
     "validity": Feature(
         "a look at an engine before it is loaded", ("Runtime.get_engine_validity",), "TensorRT-RTX 1.7"
     ),
