@@ -18,6 +18,7 @@ from export.progress import Progress
 from export.refusal import GateRefused
 from sdk.errors import BackendError, EngineError, MissingPackageError
 from sdk.runtime.manifest import read_engine
+from sdk.runtime.trt_backend import TrtBackend
 
 PICTURE = small_spec(heatmap_kind=None, heatmap_count=0, heatmap_size=0, output_names=("sr",))
 
@@ -117,6 +118,8 @@ def test_stripped_engines_are_not_run(host, tmp_path):
     host.trt.BuilderFlag = type("BuilderFlag", (), {"STRIP_PLAN": 3})
     outcome, _ = run(f"{model} -o {tmp_path}/x.engine --calib-count 64 --strip-weights")
     assert outcome.manifest.gate["ran"] == "not run" and outcome.manifest.weights_stripped
+    with pytest.raises(EngineError, match="x.engine with its weights; got an engine built without them"):
+        TrtBackend(outcome.path)
 
 
 def test_int8_for_the_cpu(tmp_path, monkeypatch):

@@ -143,7 +143,10 @@ class TrtBackend:
 
 
 def _check_machine(about: manifest.Manifest, index: int, path: Path) -> None:
-    """Raises EngineError when the engine was not made for this machine."""
+    """Raises EngineError when the engine was not made for this machine, or cannot run anywhere."""
+    if about.weights_stripped:
+        remedy = "refit it with TensorRT's OnnxParserRefitter, or build it without --strip-weights"
+        raise EngineError(f"{path.name} with its weights", "an engine built without them", remedy)
     machine = manifest.this_machine(about.flavour, index)
     reasons = manifest.misfits(about, machine)
     if reasons:
