@@ -54,6 +54,7 @@ eval:  ## the evaluation tables of the documents (needs the data archives)
 	$(EVALUATE) picoface_x4 --pack faces68_ytf_weak_nc --split val --lr-size 64 $(OUT)_27_video_frames_64.json
 	$(PY) -m training.evaluate_boxes --pack demo_free --split demo --pack faces68_helen_nc --split val \
 		--json benchmarks/results/boxes.json
+	$(PY) -m export.measure --json benchmarks/results/precision.json
 	$(PY) -m benchmarks.report --write
 
 bench:  ## time the SDK and count what the detector finds (the latter needs the data archives)
