@@ -188,6 +188,7 @@ def _infer(me, shape, addresses, source, types_):
     size_bytes = int(np.prod(shape)) * types_[source].itemsize
     batch = view(cuda, addresses[source], size_bytes).view(types_[source]).reshape(shape)
     trt.inferences.append(shape)
+    trt.last_input = batch.copy()
     for name, array in context.engine.compute(batch.astype(np.float32)).items():
         result = np.ascontiguousarray(array, types_[name])
         view(cuda, addresses[name], result.nbytes)[:] = result.view(np.uint8).reshape(-1)

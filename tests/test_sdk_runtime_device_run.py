@@ -118,6 +118,17 @@ def test_padding_for_an_engine_of_a_fixed_batch(host):
     backend = host.open(make_plan([(8, 8)]))
     for N in (3, 8, 10):
         assert_toy(on_host(backend.run_device(lend(host, faces(N)))), faces(N))
+        np.testing.assert_array_equal(host.trt.last_input[N % 8 or 8 :], 0)
+
+
+def test_buffers_that_grow_under_way_are_freed_after_the_work(host):
+    backend = host.open()
+    started = [backend.run_device(lend(host, faces(N), offset=4)) for N in (2, 30, 64, 2)]
+    assert host.trt.inferences == [] and host.cuda.implicit_waits == 0
+    for N, results in zip((2, 30, 64, 2), started, strict=True):
+        assert_toy(on_host(results), faces(N))
+    backend.run(faces(1))  # synchronises: now they go
+    assert host.cuda.calls["cuMemFree"] >= 2
 
 
 def test_run_and_run_device_mix_with_graphs(host):

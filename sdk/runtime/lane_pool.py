@@ -69,7 +69,8 @@ class LanePool:
 
         False when lanes were still in use after the timeout (a thread that hangs, or was killed): those are left alone.
         """
-        if self._device is None or not self._device.usable:
+        device = self._device
+        if device is None or not device.usable:
             return True  # closed, or in a forked process, where all of this belongs to the parent
         with self._changed:
             self._closing = True
@@ -78,9 +79,12 @@ class LanePool:
             lanes, self._idle = list(self._idle), {}
         if not done:
             log.warning("%s: closed while a thread had used it for over %.0f s", self._name, timeout_s)
-        for lane in lanes:
-            lane.close()
-        self._make = self._device = None
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(BackendError):  # an error has ended the context; free what can be freed
+                stack.enter_context(device.current())
+            while lanes:
+                lanes.pop().close()
+            self._make = self._device = None  # the engine goes here, with its own GPU current
         return done
 
     def _closed(self) -> BackendError:
@@ -150,6 +154,7 @@ class LanePool:
 
     def _give_back(self, lane: Lane, *, usable: bool) -> None:
         with self._changed:
+            usable = usable and self._make is not None  # None: close() has given up waiting for this lane
             ended = self._ended()
             self._busy.discard(lane)
             if usable:
