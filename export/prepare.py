@@ -40,16 +40,16 @@ def stages_for(options: Options, *, runs: bool) -> list[Stage]:
     lossy = options.precision in LOSSY
     engine = options.target != "cpu"
     scans = lossy and engine and (options.auto_mixed or options.explain)
-    slow = 40.0 if runs and engine else 3.0  # TensorRT times its tactics on the GPU, RTX does not
+    slow = 40.0 if runs and engine else 2.0  # TensorRT times its tactics on the GPU, RTX does not
     wanted = [
-        ("read model", 0.5, True),
-        ("draw faces", 3.0, True),
+        ("read model", 0.2, True),
+        ("draw faces", 2.0, True),
         ("measure layers", 60.0, scans),
         ("choose layers", 20.0, scans and options.auto_mixed),
-        ("write precision", 6.0 if lossy else 0.5, True),
-        ("gate the graph", 6.0, engine),
+        ("write precision", 3.0 if lossy else 0.2, True),
+        ("gate the graph", 2.0, engine),
         ("build", slow, engine),
-        ("gate the engine", 3.0, runs),
+        ("gate the engine", 1.0, runs),
         ("time the engine", slow if engine else 4.0, runs and lossy),
         ("save", 0.2, True),
     ]

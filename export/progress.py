@@ -18,6 +18,7 @@ __all__ = ["Progress", "Stage"]
 
 PAUSE_S = 0.5  # between two signs of progress
 REDRAW_S = 0.1  # on a terminal
+LINE_S = 10.0  # between two lines where stderr is none
 WIDTH = 20  # characters of the bar
 KINDS = ("text", "json", "quiet")
 
@@ -69,20 +70,23 @@ class Progress:
         self._event("stage", name=name, index=self._index + 1, of=len(self._stages), eta_s=round(self.eta_s, 1))
         if self._terminal:
             self._draw()
-        elif self._kind == "text":
-            self._err.write(f"[{self._index + 1}/{len(self._stages)}] {name}\n")
-            self._err.flush()
+        else:
+            self._line("")
 
     def fraction(self, fraction: float) -> None:
         """How much of the stage is done, 0 to 1; never goes back."""
         self._fraction = max(self._fraction, min(1.0, fraction))
         now_s = self._clock()
-        if now_s - self._told_s < (REDRAW_S if self._terminal and self._kind == "text" else PAUSE_S):
+        pause_s = PAUSE_S if self._kind == "json" else REDRAW_S if self._terminal else LINE_S
+        if now_s - self._told_s < pause_s:
             return
         self._told_s = now_s
         name = self._stages[self._index].name
         self._event("progress", name=name, fraction=round(self._fraction, 3), eta_s=round(self.eta_s, 1))
-        self._draw()
+        if self._terminal:
+            self._draw()
+        else:
+            self._line(f" {100 * self._fraction:.0f} %")
 
     def say(self, text: str) -> None:
         """Lines for people, above the bar."""
@@ -105,8 +109,15 @@ class Progress:
             self._out.write(json.dumps({"event": event, **values}, allow_nan=False) + "\n")
             self._out.flush()
 
+    def _line(self, share: str) -> None:
+        if self._kind == "text":
+            stage = self._stages[self._index].name
+            place = f"[{self._index + 1}/{len(self._stages)}]"
+            self._err.write(f"{place} {stage}{share}, about {self.eta_s:.0f} s left\n")
+            self._err.flush()
+
     def _draw(self) -> None:
-        if self._kind != "text" or not self._terminal:
+        if self._kind != "text":
             return
         stage = self._stages[self._index]
         filled = round(WIDTH * self._fraction)

@@ -50,7 +50,7 @@ def test_an_engine_and_its_manifest(model, tmp_path, capsys):
     assert manifest.model_spec == PICTURE and manifest.command.startswith(f"trt-build {model} --targets sm_86")
     printed = capsys.readouterr()
     assert printed.out.startswith(f"{out}: ") and "7 layers in fp16" in printed.out
-    assert "[5/6] build" in printed.err and "typed graph on onnxruntime; engine not run" in printed.err
+    assert "[5/6] build, about " in printed.err and "typed graph on onnxruntime; engine not run" in printed.err
     assert len(plan) == manifest.engine_bytes and sorted(os.listdir(tmp_path)) == ["in", "x.engine", "x.engine.json"]
 
 

@@ -63,12 +63,19 @@ def test_progress_is_told_now_and_then_and_never_goes_back():
 
 
 def test_lines_for_people():
-    progress, out, err, _ = make("text")
+    progress, out, err, clock = make("text")
     progress.stage("read")
+    clock.now_s += 1
     progress.say("a table")
+    progress.stage("build")
+    for _ in range(12):
+        clock.now_s += 1
+        progress.fraction(0.5)
     progress.stage("save")
     progress.done("x.engine", {})
-    assert err.getvalue() == "[1/3] read\na table\n[3/3] save\n" and out.getvalue() == ""
+    lines = ["[1/3] read, about 10 s left", "a table", "[2/3] build, about 9 s left"]
+    lines += ["[2/3] build 50 %, about 11 s left", "[3/3] save, about 1 s left"]
+    assert err.getvalue().splitlines() == lines and out.getvalue() == ""
 
 
 def test_a_terminal_gets_a_bar_that_leaves_nothing_behind():
