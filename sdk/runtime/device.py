@@ -132,9 +132,12 @@ class Buffer(_Resource):
 
     def __init__(self, device: Device, size_bytes: int, what: str = "data") -> None:
         with device.current():
-            free, total = device.driver("cuMemGetInfo")
-            said = f"{size_bytes / MIB:.1f} MiB of {total // MIB} MiB GPU memory, {free // MIB} MiB free, for {what}"
-            pointer = device.driver("cuMemAlloc", max(size_bytes, 1), what=said)
+            try:
+                pointer = device.driver("cuMemAlloc", max(size_bytes, 1))
+            except BackendError as error:
+                free, total = (size // MIB for size in device.memory_bytes())
+                said = f"{size_bytes / MIB:.1f} MiB of {total} MiB GPU memory, {free} MiB free, for {what}"
+                raise BackendError(f"cuMemAlloc to give {said}", error.got, error.remedy) from error
         super().__init__(device, "cuMemFree", pointer)
         self.pointer = int(pointer)
         self.size_bytes = size_bytes
