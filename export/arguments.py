@@ -37,7 +37,13 @@ REFUSED = {  # words of trtexec that we know and do not take -> (why, what inste
     "--exportLayerInfo": ("the manifest holds what was found", "use --explain for the table of layers"),
     "--calibrationCache": ("INT8 ranges are written into the graph", "use --calib FOLDER"),
 }
-NO_EFFECT = ("--stronglyTyped", "--noTF32", "--skipInference", "--buildOnly")  # what trt-build does anyway
+NO_EFFECT = (
+    "--explicitBatch",
+    "--stronglyTyped",
+    "--noTF32",
+    "--skipInference",
+    "--buildOnly",
+)  # what trt-build does anyway
 HARDWARE_WORDS = {  # trtexec's words -> ours
     "ampere+": "ampere_plus",
     "sameComputeCapability": "same_compute_capability",
@@ -107,6 +113,7 @@ def _shape_words(group: Any) -> None:
     add("--batches", metavar="1,8,64", help="largest batch of each optimisation profile (default: 1,8,64)")
     add("--max-batch", metavar="N", help="the default batches up to N")
     add("--sizes", metavar="32,64", help="sides in px, for networks that take any; default: the SDK's")
+    add("--shapes", action="append", metavar="lr:8x3x16x16", help="a profile of one shape")
     for word in ("min", "opt", "max"):
         add(f"--{word}-shapes", f"--{word}Shapes", action="append", metavar="lr:1x3x16x16", help="once a profile")
 
@@ -183,6 +190,9 @@ def _typed(values: Mapping[str, Any]) -> dict[str, Any]:
     put("hardware_compatibility", lambda text: HARDWARE_WORDS.get(text, text))
     for word in ("min", "opt", "max"):
         put(f"{word}_shapes", lambda texts, word=word: tuple(_shapes(text, f"--{word}-shapes") for text in texts))
+    for text in values["shapes"] or ():
+        for word in ("min", "opt", "max"):
+            typed[f"{word}_shapes"] = (*typed.get(f"{word}_shapes", ()), _shapes(text, "--shapes"))
     if values["max_batch"] is not None:
         largest = _number(values["max_batch"], "--max-batch")
         typed["batches"] = (*(n for n in Options.batches if n < largest), largest)

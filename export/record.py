@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
@@ -16,7 +19,7 @@ from export.options import ENGINE_SUFFIXES, Options
 from sdk.errors import InputError, OutputError
 from sdk.pictures import write_file
 from sdk.runtime.machine import Machine
-from sdk.runtime.manifest import Manifest, manifest_path, write_manifest
+from sdk.runtime.manifest import Manifest, manifest_path
 from sdk.runtime.trt_builder import Profile
 
 __all__ = ["check_out", "make_manifest", "out_path", "save"]
@@ -25,7 +28,8 @@ __all__ = ["check_out", "make_manifest", "out_path", "save"]
 def out_path(options: Options, name: str) -> Path:
     """Where to write; `name` is the network's. Raises InputError for a suffix that says something else."""
     suffixes = (".onnx",) if options.target == "cpu" else ENGINE_SUFFIXES
-    path = options.out or Path(f"{name}-{options.precision}{suffixes[0]}")
+    plain = re.sub(r"[^\w.+-]+", "_", name)  # a name may hold what a file name cannot
+    path = options.out or Path(f"{plain}-{options.precision}{suffixes[0]}")
     if path.suffix.lower() not in suffixes:
         got = f"-o {path}"
         raise InputError(
@@ -36,8 +40,9 @@ def out_path(options: Options, name: str) -> Path:
 
 def check_out(path: Path, model: Path) -> None:
     """Find out before the work whether the output can be written. Raises OutputError, InputError."""
-    if path.is_dir():
-        raise OutputError("a file to write the engine to", f"the folder {path}", f"name a file: -o {path}/x.engine")
+    for file in (path, manifest_path(path)):
+        if file.is_dir():
+            raise OutputError("a file to write the engine to", f"the folder {file}", "choose another -o")
     if path.exists() and model.exists() and path.samefile(model):
         raise InputError("an output beside the model", f"{path}, the model itself", "choose another -o")
     if path.suffix.lower() == ".onnx" and path.exists() and not manifest_path(path).exists():
@@ -103,6 +108,18 @@ def make_manifest(
 
 
 def save(path: Path, data: bytes, *, manifest: Manifest) -> None:
-    """Engine first, manifest last: an engine without one was never verified. Raises OutputError."""
-    write_file(path, data)
-    write_manifest(path, manifest)
+    """Engine first, manifest last: an engine without one was never verified. Raises OutputError.
+
+    Both are on the disk before either gets its name: a disk that fills up in between costs nobody the old pair.
+    """
+    ready = path.with_name(f".{path.name}.{os.getpid()}.manifest")
+    write_file(ready, manifest.to_json().encode())
+    try:
+        write_file(path, data)
+        os.replace(ready, manifest_path(path))
+    except OSError as error:
+        got = error.strerror or str(error)
+        raise OutputError(f"to write {manifest_path(path)}", got, "check what is in the way there") from error
+    finally:
+        with contextlib.suppress(OSError):
+            ready.unlink()

@@ -63,6 +63,7 @@ def test_trtexecs_words_mean_ours():
         ("m --keep-fp16 a,b --keep-fp16 c --int8", "keep_fp16", ("a", "b", "c")),
         ("m --memPoolSize=workspace:2G", "workspace_mib", 2048),
         ("m --min-shapes in:1x2 --opt-shapes in:1x2 --max-shapes a:b:3x4", "max_shapes", ({"a:b": (3, 4)},)),
+        ("m --shapes=a:2x3 --explicitBatch", "opt_shapes", ({"a": (2, 3)},)),
         ("m --quantiser modelopt", "quantizer", "modelopt"),
         ("--doctor", "doctor", True),
     ],

@@ -41,6 +41,10 @@ def test_names(line, name):
     assert str(out_path(parse(line.split()), "net")) == name
 
 
+def test_a_network_with_an_odd_name_gets_a_plain_file():
+    assert str(out_path(parse(["m"]), "a/b c:d")) == "a_b_c_d-fp16.engine"
+
+
 @pytest.mark.parametrize(("line", "better"), [("m -o x.onnx", "x.engine"), ("m -o x --target cpu", "x.onnx")])
 def test_a_suffix_that_says_something_else(line, better):
     with pytest.raises(InputError, match=f"write -o {better}"):
@@ -54,6 +58,9 @@ def test_what_would_fail_in_the_end_fails_at_once(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"], "the look leaves nothing behind"
     with pytest.raises(OutputError, match="got the folder"):
         check_out(tmp_path, model)
+    (tmp_path / "y.engine.json").mkdir()
+    with pytest.raises(OutputError, match="got the folder .*y.engine.json"):
+        check_out(tmp_path / "y.engine", model)
     with pytest.raises(InputError, match="the model itself"):
         check_out(model, model)
     (tmp_path / "file").write_text("")
@@ -83,13 +90,17 @@ def test_an_engine_and_its_manifest_belong_together(tmp_path):
     assert json.loads(read.to_json())["created"].endswith("+00:00")
 
 
-def test_a_disk_that_is_full_keeps_the_old_engine(tmp_path, monkeypatch):
+@pytest.mark.parametrize("room", [0, 1], ids=["not for the manifest", "not for the engine"])
+def test_a_disk_that_is_full_keeps_the_old_pair(room, tmp_path, monkeypatch):
     model = small_model(tmp_path)
     path = tmp_path / "x.engine"
     save(path, b"old", manifest=manifest(model, b"old"))
+    written = []
 
     def full(descriptor):
-        raise OSError(28, "No space left on device")
+        written.append(descriptor)
+        if len(written) > room:
+            raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("sdk.pictures.os.fsync", full)
     with pytest.raises(OutputError, match="No space left"):

@@ -129,6 +129,7 @@ def build(
 
 
 NO_GPU = "build on the machine that runs it, or for desktop GPUs with --flavour tensorrt_rtx --targets sm_86,sm_89"
+SHOWN = 5  # errors of the parser that are quoted
 SEE_DOCTOR = "see what is missing with: trt-build --doctor"
 SEE_LOG = "see the whole log with --verbose"
 
@@ -164,7 +165,7 @@ def _refused_by_parser(
     nodes: Sequence[str],
 ) -> NoReturn:
     reasons: list[str] = []
-    for index in range(parser.num_errors):
+    for index in range(min(parser.num_errors, SHOWN)):
         error = parser.get_error(index)
         place = int(error.node())
         if trt.has("parser_names") and error.node_name():
