@@ -108,6 +108,14 @@ def test_shrinking_does_not_alias(frame):
         assert np.abs(out[105:115, 105:115].astype(float) - 127.5).max() < 6  # grey, not stripes
 
 
+@pytest.mark.parametrize("side", [22.0, 70.0])
+def test_a_turn_of_almost_nothing_changes_nothing(frame, side):
+    face = np.random.default_rng(5).integers(0, 256, (1, 48, 48, 3), dtype=np.uint8)
+    straight = window_affine(np.array([[100.3, 90.6, 100.3 + side, 90.6 + side]]), size=48)
+    ours = [paste(frame, face, affine) for affine in (straight, turned(straight, 1e-9, 48))]
+    assert difference(*ours).max() <= 1  # axis by axis, or point by point: rounding alone
+
+
 def test_colour_match_takes_the_frames_mean_and_contrast(frame, window):
     affine = window_affine(window, size=100)
     face = round_8bit(crop(frame, window, size=100) * 0.9 + np.float32([30, 0, -8])).astype(np.uint8)
@@ -156,6 +164,15 @@ def test_later_faces_lie_over_earlier_ones(frame, window):
         frame, faces, window_affine(np.repeat(window, 2, 0), size=16), color_match=False, strength=np.array([1, 0])
     )
     assert np.all(first_only[100:120, 210:230] == 20)
+
+
+def test_overlapping_faces_match_the_frame_as_it_was_given(frame, window):
+    rng = np.random.default_rng(6)
+    faces = rng.integers(0, 256, (2, 40, 40, 3), dtype=np.uint8)
+    faces[0] //= 2
+    maps = window_affine(np.repeat(window, 2, 0), size=40)
+    alone = paste(frame, faces[1:], maps[1:], feather=1e-6)
+    np.testing.assert_array_equal(paste(frame, faces, maps, feather=1e-6), alone)  # the first one is covered
 
 
 def test_copy_in_place_and_buffer_agree(frame, window):

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sdk.errors import InputError
-from sdk.image.resample import KERNEL_RADIUS, bicubic_kernel
+from sdk.image.resample import KERNEL_RADIUS, kernel_values
 
 BOX_KINDS = ("face", "landmarks", "crop")
 
@@ -144,14 +144,19 @@ def crop(
     Raises:
         InputError: a frame that is not [H, W, C] uint8, a window as in square_windows or absurdly large, size < 1.
     """
-    boxes = _checked_windows(frame, windows, size)
+    boxes = checked_windows(frame, windows, size)
     crops = np.empty((len(boxes), size, size, frame.shape[2]), dtype=np.float32)
     for face, box in enumerate(boxes):
-        crops[face] = _crop_one(frame, box, size)
+        crops[face] = crop_one(frame, box, size)
     return np.clip(crops, 0.0, 255.0, out=crops)
 
 
-def _checked_windows(frame: npt.NDArray[np.uint8], windows: Boxes, size: int) -> npt.NDArray[np.float64]:
+def checked_windows(
+    frame: npt.NDArray[np.uint8],  # [H, W, C]
+    windows: Boxes,  # [N, 4]
+    size: int,
+) -> npt.NDArray[np.float64]:
+    """The windows as float64 [N, 4]. Raises InputError as crop()."""
     if frame.ndim != 3 or frame.dtype != np.uint8 or 0 in frame.shape:
         got = f"{frame.dtype} of shape {frame.shape}"
         raise InputError("a frame [H, W, C] uint8", got, "convert it with sdk.image.pixels.as_rgb8")
@@ -166,15 +171,18 @@ def _checked_windows(frame: npt.NDArray[np.uint8], windows: Boxes, size: int) ->
     return boxes
 
 
-def _crop_one(
+def crop_one(
     frame: npt.NDArray[np.uint8],  # [H, W, C]
     box: npt.NDArray[np.float64],  # [4]
     size: int,
+    *,
+    kernel: str = "bicubic",
 ) -> npt.NDArray[np.float32]:  # [size, size, C]
+    """One checked window of crop(), not clipped; kernel: "bicubic" or "bilinear", both widened when shrinking."""
     limit = np.array([frame.shape[1], frame.shape[0]])  # W, H
     step = (box[2:] - box[:2]) / size
     centre = box[:2, None] + (np.arange(size) + 0.5) * step[:, None]  # [2, size]
-    first, weights = tap_weights(centre, np.maximum(step, 1.0))  # [2, size], [2, size, taps]
+    first, weights = tap_weights(centre, np.maximum(step, 1.0), kernel=kernel)  # [2, size], [2, size, taps]
     reach = np.arange(int(weights.shape[2]))
     index = np.clip(first[:, :, None] + reach, 0, (limit - 1)[:, None, None])  # [2, size, taps], replicated edge
     low, high = index.min(axis=(1, 2)), index.max(axis=(1, 2)) + 1
@@ -189,13 +197,15 @@ def _crop_one(
 def tap_weights(
     centre: npt.NDArray[np.float64],  # [A, S] edge coordinates of the samples wanted, along A axes
     widen: npt.NDArray[np.float64],  # [A] >= 1, kernel widening of each axis
+    *,
+    kernel: str = "bicubic",
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """First tap [A, S] and weights [A, S, taps] of the bicubic kernel; weights of a sample sum to 1."""
-    radius = KERNEL_RADIUS["bicubic"] * widen[:, None]  # [A, 1]
+    """First tap [A, S] and weights [A, S, taps] of the kernel; weights of a sample sum to 1."""
+    radius = KERNEL_RADIUS[kernel] * widen[:, None]  # [A, 1]
     first = np.floor(centre - radius + 0.5).astype(np.int64)
     taps = int(np.ceil(2.0 * radius.max())) + 1
     offset = (first + 0.5 - centre)[:, :, None] + np.arange(taps)  # [A, S, taps]
-    weights = bicubic_kernel(offset / widen[:, None, None])
+    weights = kernel_values(kernel, offset / widen[:, None, None])
     return first, weights / weights.sum(axis=2, keepdims=True)
 
 
@@ -222,27 +232,41 @@ def crop_affine(
 
     The kernel's axes stay those of the frame; its support is widened by the map's scale.
     """
-    maps = np.asarray(crop_to_frame, dtype=np.float64)
-    if maps.ndim != 3 or maps.shape[1:] != (2, 3) or not np.isfinite(maps).all():
-        raise InputError("finite maps of shape [N, 2, 3]", f"shape {maps.shape}", "see window_affine")
-    scale = np.sqrt(np.abs(np.linalg.det(maps[:, :, :2])))  # [N] frame pixels per crop pixel
-    around = maps[:, :, 2] + maps[:, :, :2].sum(axis=2) * (size - 1) / 2.0 + 0.5  # [N, 2] centre of the crop
-    reach = (scale * size / 2.0)[:, None]
-    _checked_windows(frame, np.concatenate([around - reach, around + reach], axis=1), size)
-    line = np.arange(size, dtype=np.float64)
-    grid = np.stack(np.meshgrid(line, line), axis=-1).reshape(1, -1, 2)  # [1, size * size, 2]
-    crops = np.empty((len(maps), size, size, frame.shape[2]), dtype=np.float32)
-    for face, sample in enumerate(apply_affine(grid, maps)):  # [size * size, 2] centre coordinates
-        crops[face] = _sample(frame, sample.T + 0.5, max(1.0, scale[face])).reshape(size, size, -1)
+    crops = np.empty((len(crop_to_frame), size, size, frame.shape[2]), dtype=np.float32)
+    for face, (sample, widen) in enumerate(zip(*affine_samples(frame, crop_to_frame, size=size), strict=True)):
+        crops[face] = sample_at(frame, sample, float(widen)).reshape(size, size, -1)
     return np.clip(crops, 0.0, 255.0, out=crops)
 
 
-def _sample(
+def affine_samples(
+    frame: npt.NDArray[np.uint8],  # [H, W, C]
+    crop_to_frame: npt.NDArray[np.floating],  # [N, 2, 3]
+    *,
+    size: int,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Where crop_affine() looks: edge coordinates [N, 2, size * size] (x row, y row) and frame pixels per crop pixel
+    [N], which widen the kernel when above 1. Raises InputError."""
+    maps = np.asarray(crop_to_frame, dtype=np.float64)
+    if maps.ndim != 3 or maps.shape[1:] != (2, 3) or not np.isfinite(maps).all():
+        raise InputError("finite maps of shape [N, 2, 3]", f"shape {maps.shape}", "see window_affine")
+    scale = np.sqrt(np.abs(np.linalg.det(maps[:, :, :2])))  # [N]
+    around = maps[:, :, 2] + maps[:, :, :2].sum(axis=2) * (size - 1) / 2.0 + 0.5  # [N, 2] centre of the crop
+    reach = (scale * size / 2.0)[:, None]
+    checked_windows(frame, np.concatenate([around - reach, around + reach], axis=1), size)
+    line = np.arange(size, dtype=np.float64)
+    grid = np.stack(np.meshgrid(line, line), axis=-1).reshape(1, -1, 2)  # [1, size * size, 2]
+    return np.swapaxes(apply_affine(grid, maps), 1, 2) + 0.5, scale
+
+
+def sample_at(
     frame: npt.NDArray[np.uint8],  # [H, W, C]
     centre: npt.NDArray[np.float64],  # [2, P] edge coordinates (x row, y row)
-    widen: float,
+    scale: float,
+    *,
+    kernel: str = "bicubic",
 ) -> npt.NDArray[np.float32]:  # [P, C]
-    first, weights = tap_weights(centre, np.full(2, widen))
+    """The frame at single points, not clipped: the kernel's axes are the frame's, widened by a scale above 1."""
+    first, weights = tap_weights(centre, np.full(2, max(1.0, scale)), kernel=kernel)
     weights = weights.astype(np.float32)
     reach = np.arange(int(weights.shape[2]))
     columns = np.clip(first[0][:, None] + reach, 0, frame.shape[1] - 1)  # [P, taps]
