@@ -5,6 +5,7 @@ python tests/trt_by_version.py ../shared/prototypes/api_names.json
 Enumerations are numbered otherwise in every release, so that a literal number shows.
 """
 
+import ast
 import enum
 import json
 import re
@@ -53,9 +54,22 @@ LAYERS = ("conv1", "conv2", "shuffle")
 IO = {"lr": (-1, 3, 16, 16), "sr": (-1, 3, 128, 128)}
 
 
+def used():
+    """Attributes, functions and words in quotes of our sources: all that may name something of theirs."""
+    words = set()
+    for node in (node for path in SOURCES for node in ast.walk(ast.parse(path.read_text()))):
+        if isinstance(node, ast.Attribute):
+            words.add(node.attr)
+        elif isinstance(node, ast.FunctionDef):
+            words.add(node.name)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and re.fullmatch(r"[\w.]+", node.value):
+            words |= set(node.value.split("."))
+    return words
+
+
 def extract(table):
     """{release: {class: names}} of all names in our sources that the release has."""
-    words = {word for path in SOURCES for word in re.findall(r"\w+", path.read_text())}
+    words = used()
     order = sorted(table, key=lambda version: [int(part) for part in version.split(".")])
     known = {v: [c for c in sorted((*CLASSES, *ENUMERATIONS)) if table[v].get(c)] for v in order}
     return {v: {c: sorted(words & set(table[v][c])) for c in classes} for v, classes in known.items()}
