@@ -16,6 +16,7 @@ from export.layers import Readback, compare, found_layers
 from export.options import Options
 from export.precision import Typed
 from export.shapes import profiles_for
+from export.tail_nodes import PREFIX
 from export.timing import TimingCache
 from export.watch import Watch
 from sdk.errors import BuildError, EngineError
@@ -112,6 +113,7 @@ def settings_for(
         tf32=options.tf32,
         flags=DIALECT_FLAGS[options.precision] if weak else (),
         layer_precisions=typed.asked if weak else {},
+        fp32_from=PREFIX if weak else "",
         timing_cache=timing_cache,
     )
 

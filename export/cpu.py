@@ -11,6 +11,7 @@ from export.faces import Faces
 from export.graph import Model, producers
 from export.precision import WEIGHTED, Typed
 from export.quantise import cpu_int8
+from export.tail import attached
 from sdk.runtime.machine import Machine, jetpack_release
 
 __all__ = ["cpu_machine", "cpu_typed"]
@@ -40,4 +41,4 @@ def cpu_typed(model: Model, calibration: Faces) -> tuple[Typed, float]:
         if node.op_type in WEIGHTED:
             sources = [made[name].op_type for name in node.input[:2] if name in made]
             asked[node.name] = "int8" if sources == ["DequantizeLinear"] * 2 else "fp32"
-    return Typed(graph, asked), time.monotonic() - started_s
+    return Typed(attached(graph, model.tail), asked), time.monotonic() - started_s

@@ -123,32 +123,54 @@ def onnx_runner(graph: onnx.ModelProto, *, threads: int | None = None) -> Runner
 class Answer:
     """What a network gave for the judging faces."""
 
-    sr: F32  # [N, C, H, W]
+    sr: F32  # [N, C, H, W]; of a network that gives `image` alone, made from that
     pictures: npt.NDArray[np.uint8]  # [N, H, W, 3]
     heatmaps: F32 | None  # [N, K, h, w]
     points: F32 | None  # [N, K, 2] px of the picture
     sure: npt.NDArray[np.bool_] | None  # [N] the heatmaps peak as high as FaceEnhancer asks
+    rounded: bool = False  # sr has whole grey levels
 
 
 def answer(run: Runner, faces: Faces, spec: ModelSpec) -> Answer:
-    """Runs a network on the faces. Raises ModelError when its picture is not of the spec's size."""
+    """Runs a network on the faces; `image` and `landmarks`, where it gives them, count as they are.
+
+    Raises ModelError when its picture is not of the spec's size.
+    """
     crops = lr_crops(faces, spec.lr_size)  # [N, lr, lr, 3]
     batch = to_network(crops, spec)
     parts = [dict(run(batch[i : i + BATCH])) for i in range(0, len(batch), BATCH)]
-    sr = np.concatenate([part["sr"] for part in parts]).astype(np.float32)
+    found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    image = found.get("image")  # [N, H, W, 3] uint8, or float32 with the same levels
+    rounded = "sr" not in found and image is not None
+    sr = _as_network(image, spec) if image is not None and rounded else found["sr"].astype(np.float32)
     side = spec.hr_size
     if sr.shape != (len(faces), spec.channels, side, side):
         expected = f"pictures [N, {spec.channels}, {side}, {side}] from {spec.name}"
         raise ModelError(expected, f"shape {list(sr.shape)}", "export it again: graph and spec are of different models")
-    pictures = from_network(np.nan_to_num(sr, nan=0.0, posinf=0.0, neginf=0.0), spec, lr=crops)
-    if spec.heatmap_kind is None:
-        return Answer(sr, pictures, None, None, None)
-    heatmaps = np.concatenate([part["heatmaps"] for part in parts]).astype(np.float32)
+    if image is None:
+        pictures = from_network(np.nan_to_num(sr, nan=0.0, posinf=0.0, neginf=0.0), spec, lr=crops)
+    else:
+        pictures = image.astype(np.uint8)
+    heatmaps = found["heatmaps"].astype(np.float32) if "heatmaps" in found else None
     if spec.heatmap_kind != "landmarks":
-        return Answer(sr, pictures, heatmaps, None, None)
-    decoded = decode(np.nan_to_num(heatmaps), mode=spec.decoder, radius=spec.decoder_radius)
-    points = cells_to_image(decoded.points, heatmaps.shape[2:], (side, side))
-    return Answer(sr, pictures, heatmaps, points, decoded.scores.mean(axis=1) >= MIN_CONFIDENCE)
+        return Answer(sr, pictures, heatmaps, None, None, rounded)
+    if "landmarks" in found:
+        points, scores = found["landmarks"][..., :2], found["landmarks"][..., 2]  # [N, K, 2], [N, K]
+    else:
+        assert heatmaps is not None, sorted(found)
+        decoded = decode(np.nan_to_num(heatmaps), mode=spec.decoder, radius=spec.decoder_radius)
+        points, scores = cells_to_image(decoded.points, heatmaps.shape[2:], (side, side)), decoded.scores
+    return Answer(sr, pictures, heatmaps, points, scores.mean(axis=1) >= MIN_CONFIDENCE, rounded)
+
+
+def _as_network(
+    pictures: npt.NDArray[Any],  # [N, H, W, 3] RGB, 0 to 255
+    spec: ModelSpec,
+) -> F32:  # [N, 3, H, W]
+    """What a network would have had to give for these pictures."""
+    low, high = spec.value_range
+    colours = pictures[..., ::-1] if spec.colour == "bgr" else pictures
+    return np.moveaxis(colours.astype(np.float32) * ((high - low) / 255.0) + low, 3, 1)
 
 
 def judge(
@@ -177,7 +199,7 @@ def judge(
 
 
 def _not_finite(answer: Answer, who: str) -> Iterator[str]:
-    for name, array in (("sr", answer.sr), ("heatmaps", answer.heatmaps)):
+    for name, array in (("sr", answer.sr), ("heatmaps", answer.heatmaps), ("landmarks", answer.points)):
         if array is not None and not np.isfinite(array).all():
             bad = int((~np.isfinite(array)).reshape(len(array), -1).any(axis=1).sum())
             yield f"{who} gives NaN or infinity in {name} of {bad} of {len(array)} faces"
@@ -185,7 +207,8 @@ def _not_finite(answer: Answer, who: str) -> Iterator[str]:
 
 def _against_fp32(fp32: Answer, mine: Answer, spec: ModelSpec) -> dict[str, float]:
     low, high = spec.value_range
-    difference = (np.clip(mine.sr, low, high) - np.clip(fp32.sr, low, high)) / (high - low)  # [N, C, H, W]
+    truth = _as_network(fp32.pictures, spec) if mine.rounded else fp32.sr
+    difference = (np.clip(mine.sr, low, high) - np.clip(truth, low, high)) / (high - low)  # [N, C, H, W]
     by_face = np.square(difference.astype(np.float64)).reshape(len(difference), -1).mean(axis=1)  # [N]
     numbers = {
         "psnr_fp32_db": _decibel(float(by_face.mean())),

@@ -14,6 +14,7 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, numpy_helper
 
+from export.tail import Tail, detached, inner_spec
 from sdk.errors import ModelError
 from sdk.spec import METADATA_KEY, ModelSpec
 
@@ -27,15 +28,21 @@ EXPORT_AGAIN = "export or download it again"
 class Model:
     """A network as fp32 ONNX graph. `graph` is never changed by those it is handed to; they copy it."""
 
-    graph: onnx.ModelProto
-    spec: ModelSpec
+    graph: onnx.ModelProto  # without the tail
+    spec: ModelSpec  # of `graph`
     path: Path
     sha256: str  # of the file, external data included
+    tail: Tail | None = None  # what computes `image` and `landmarks` in a file that has them
 
     @property
     def input_name(self) -> str:
         """Name of the one input, float32 [N, C, h, w]."""
         return str(self.graph.graph.input[0].name)
+
+    @property
+    def file_spec(self) -> ModelSpec:
+        """The spec of the file, and of what is built from it: with the outputs of the tail."""
+        return self.spec if self.tail is None else self.tail.spec
 
 
 def read_model(path: str | Path) -> Model:
@@ -57,9 +64,9 @@ def read_model(path: str | Path) -> Model:
     _check_operators(proto, path)
     spec = _spec_of(proto, path)
     _check_edges(proto, spec, path)
-    graph = fold_stored_weights(proto)
+    graph, tail = detached(fold_stored_weights(proto), spec)
     _check_weights(graph, path)
-    return Model(graph, spec, path, digest)
+    return Model(graph, inner_spec(spec), path, digest, tail)
 
 
 def _load(path: Path) -> tuple[onnx.ModelProto, str]:

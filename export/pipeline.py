@@ -27,6 +27,7 @@ from export.progress import Progress
 from export.record import check_out, make_manifest, out_path, save
 from export.refusal import GateRefused
 from export.sensitivity import LayerLoss, auto_mixed, scan
+from export.tail import watched
 from sdk.runtime.manifest import Manifest
 from sdk.zoo import model_path
 
@@ -89,7 +90,7 @@ class _Run:
         self.progress.stage("write precision")
         typed = self.graph(options.precision, kept)
         self.progress.stage("gate the graph")
-        gate = self.finished(self.judged(options.precision, onnx_runner(typed.graph), ran="not run"))
+        gate = self.finished(self.judged(options.precision, onnx_runner(watched(typed.graph)), ran="not run"))
         self.progress.stage("build")
         built = self.built(typed, options)
         self.explained(typed.asked, built.readback.layers, losses)

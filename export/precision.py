@@ -16,6 +16,7 @@ from export.faces import Faces
 from export.graph import Model, producers
 from export.half import to_half
 from export.quantise import tensorrt_int8
+from export.tail import attached
 from sdk.errors import InputError
 
 __all__ = ["DIALECTS", "PRECISIONS", "QUANTISERS", "Typed", "typed_graph"]
@@ -28,7 +29,7 @@ WEIGHTED = ("Conv", "ConvTranspose", "MatMul", "Gemm")  # operators whose precis
 
 @dataclass(frozen=True, eq=False)
 class Typed:
-    """A graph to build from. fp32 inputs and outputs in every precision."""
+    """A graph to build from. fp32 inputs and outputs in every precision, and an fp32 tail where the model has one."""
 
     graph: onnx.ModelProto
     asked: dict[str, str]  # node name -> "fp32" | "fp16" | "int8" | "fp8", for every Conv, ConvTranspose, MatMul, Gemm
@@ -68,7 +69,7 @@ def typed_graph(
     else:
         graph = _quantised(model, precision, calibration, keep_fp16=keep_fp16, quantiser=quantiser)
         graph = to_half(model, graph) if dialect == "typed" else graph
-    return Typed(graph, _asked(model, graph, precision))
+    return Typed(attached(graph, model.tail), _asked(model, graph, precision))
 
 
 def _quantised(

@@ -80,7 +80,7 @@ def make_manifest(
         facetrt=sdk.__version__,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         command=options.command,
-        spec=json.loads(model.spec.to_json()),
+        spec=json.loads(model.file_spec.to_json()),
         onnx_sha256=model.sha256,
         engine_sha256=hashlib.sha256(data).hexdigest(),
         engine_bytes=len(data),

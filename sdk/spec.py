@@ -23,7 +23,7 @@ from typing import Any, cast
 
 from sdk.errors import ModelError
 
-__all__ = ["METADATA_KEY", "SPEC_VERSION", "ModelSpec"]
+__all__ = ["METADATA_KEY", "SPEC_VERSION", "SUBSTITUTES", "ModelSpec"]
 
 METADATA_KEY = "facetrt.spec"  # in an ONNX file's metadata_props
 SPEC_VERSION = 1  # raised when a field changes its meaning; older readers then refuse the file
@@ -31,6 +31,7 @@ SPEC_VERSION = 1  # raised when a field changes its meaning; older readers then 
 COLOURS = ("rgb", "bgr", "y")
 HEATMAP_KINDS = ("landmarks", "components", None)
 DECODERS = ("argmax", "quarter", "centroid", "dark")
+SUBSTITUTES = {"sr": "image", "heatmaps": "landmarks"}  # output -> what a file for use without this SDK has instead
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,17 @@ class ModelSpec:
             ("decoder", self.decoder in DECODERS, f"one of {DECODERS}"),
             ("decoder_radius", self.decoder_radius >= 1, "1 cell or more"),
             ("sigma_cells", self.sigma_cells > 0, "positive"),
-            ("output_names", set(self.output_names) >= set(outputs), f"at least {outputs}"),
+            (
+                "output_names",
+                all({name, SUBSTITUTES.get(name)} & set(self.output_names) for name in outputs),
+                f"at least {outputs}, or image for sr and landmarks for heatmaps",
+            ),
+            ("output_names", "image" not in self.output_names or self.channels == 3, "without image: 1 channel"),
+            (
+                "output_names",
+                "landmarks" not in self.output_names or self.heatmap_kind == "landmarks",
+                "without landmarks: no heatmaps of them",
+            ),
         )
         for field, holds, expected in rules:
             if not holds:

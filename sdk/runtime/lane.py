@@ -157,7 +157,8 @@ class Lane:
             bucket.enqueue(addresses, fixed=True)
             self._copy_out(part, bucket, results, addresses)
         self.settle()
-        return {name: array.astype(np.float32) for name, array in results.items()}  # copies: the lane keeps its own
+        # Copies: the lane keeps its own.
+        return {name: one.astype(np.float32 if one.dtype.kind == "f" else one.dtype) for name, one in results.items()}
 
     def bucket(self, part: Part, face: tuple[int, ...]) -> Bucket:
         """The context for a part of a batch of faces [C, h, w], made on first use."""

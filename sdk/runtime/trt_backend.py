@@ -33,6 +33,7 @@ __all__ = ["TrtBackend"]
 LANES = 4  # threads that run side by side; more wait their turn
 EXIT_TIMEOUT_S = 2.0  # when the process ends with a thread still in run()
 EDGE_TYPES = (np.dtype(np.float32), np.dtype(np.float16))  # of inputs and outputs
+PICTURE_TYPE = np.dtype(np.uint8)  # of the output `image`
 REBUILD = "build it again: trt-build MODEL -o {name}"
 
 log = logging.getLogger("facetrt")
@@ -171,7 +172,8 @@ def _load(
     if len(sources) != 1 or len(sources[0].shape) != 4:
         got = ", ".join(f"{one.name} {list(one.shape)}" for one in sources) or "none"
         raise EngineError(f"one input [N, C, h, w] in {path.name}", got, remedy)
-    odd = [f"{one.name} {one.dtype}" for one in tensors if one.dtype not in EDGE_TYPES]
+    taken = {False: (*EDGE_TYPES, PICTURE_TYPE), True: EDGE_TYPES}  # by is_input
+    odd = [f"{one.name} {one.dtype}" for one in tensors if one.dtype not in taken[one.is_input]]
     if odd:
         raise EngineError(f"inputs and outputs of float32 or float16 in {path.name}", ", ".join(odd), remedy)
     missing = sorted(set(spec.output_names) - {one.name for one in outputs})

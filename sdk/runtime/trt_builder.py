@@ -70,6 +70,7 @@ class Settings:
     tf32: bool = False
     flags: Sequence[str] = ()  # 8.x: "fp16", "int8"
     layer_precisions: Mapping[str, str] = field(default_factory=dict[str, str])  # 8.x: layer -> fp16 or fp32
+    fp32_from: str = ""  # 8.x: how the name of a layer begins from which on all are fp32
     timing_cache: bytes | None = None  # b"": start one; None: none
 
 
@@ -111,8 +112,8 @@ def build(
             core, fallback = settings.dla_core, settings.gpu_fallback
             fell_back = use_dla(trt, builder, network=network, config=config, core=core, gpu_fallback=fallback)
         if not trt.typed:
-            precisions = settings.layer_precisions
-            set_layer_precisions(trt, network, config=config, flags=settings.flags, precisions=precisions)
+            flags, precisions, behind = settings.flags, settings.layer_precisions, settings.fp32_from
+            set_layer_precisions(trt, network, config=config, flags=flags, precisions=precisions, fp32_from=behind)
         for shapes in settings.profiles:
             _add_profile(trt, builder, config=config, shapes=shapes)
         cache = _timing_cache(trt, config, content=settings.timing_cache)

@@ -47,8 +47,13 @@ def set_layer_precisions(
     config: Any,  # trt.IBuilderConfig
     flags: Sequence[str],  # "fp16", "int8": what the builder may use
     precisions: Mapping[str, str],  # layer -> key of FLAG_PRECISIONS
+    fp32_from: str = "",  # how a layer's name begins; it and all behind it are fp32
 ) -> None:
-    """8.5 and 8.6: allow the precisions by flag, tell each layer its own, and have that obeyed."""
+    """8.5 and 8.6: allow the precisions by flag, tell each layer its own, and have that obeyed.
+
+    `fp32_from` goes by position, since the parser gives the layers that it adds on its own (a broadcast, the `or` of
+    GreaterOrEqual) other names than their node's.
+    """
     members = trt.module.BuilderFlag
     for word, feature in (("fp16", "fp16_flag"), ("int8", "int8_flag")):
         if word in flags:
@@ -59,8 +64,29 @@ def set_layer_precisions(
     trt.need("obey")
     config.set_flag(members.OBEY_PRECISION_CONSTRAINTS)
     types = {word: getattr(trt.module.DataType, member) for word, member in FLAG_PRECISIONS.items()}
+    behind = False
     for index in range(network.num_layers):
         layer = network.get_layer(index)
+        behind = behind or (bool(fp32_from) and str(layer.name).startswith(fp32_from))
         word = precisions.get(str(layer.name))
-        if word in types:
+        if behind:
+            _pin_fp32(trt, layer)
+        elif word in types:
             layer.precision = types[word]
+
+
+def _pin_fp32(
+    trt: TensorRT,
+    layer: Any,  # trt.ILayer
+) -> None:
+    """Compute in fp32, and write fp32 where floats are written; shapes, indices and constants have no say in it."""
+    wide, kinds = trt.module.DataType.FLOAT, (trt.module.DataType.FLOAT, trt.module.DataType.HALF)
+    if not layer.num_inputs:
+        return
+    outputs = [layer.get_output(index) for index in range(layer.num_outputs)]
+    tensors = [*outputs, *(layer.get_input(index) for index in range(layer.num_inputs))]
+    if any(tensor is not None and tensor.dtype in kinds for tensor in tensors):
+        layer.precision = wide
+    for index, tensor in enumerate(outputs):
+        if tensor.dtype in kinds:
+            layer.set_output_type(index, wide)
