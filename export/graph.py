@@ -17,8 +17,9 @@ from onnx import TensorProto, numpy_helper
 from export.tail import Tail, detached, inner_spec
 from sdk.errors import ModelError
 from sdk.spec import METADATA_KEY, ModelSpec
+from sdk.zoo import model_path
 
-__all__ = ["Model", "consumers", "constants", "fold_stored_weights", "producers", "read_model"]
+__all__ = ["Model", "consumers", "constants", "fold_stored_weights", "model_file", "producers", "read_model"]
 
 NESTED = ("If", "Loop", "Scan")  # operators with graphs of their own inside
 EXPORT_AGAIN = "export or download it again"
@@ -45,6 +46,15 @@ class Model:
         return self.spec if self.tail is None else self.tail.spec
 
 
+def model_file(name_or_path: str | Path) -> Path:
+    """File of a shipped name or a path. Raises ModelError: no such file, or a checkpoint."""
+    path = Path(name_or_path)
+    if path.suffix.lower() in (".pt", ".pth", ".ckpt"):
+        remedy = f"make one with: python -m export.to_onnx {path} -o {path.with_suffix('.onnx')}"
+        raise ModelError("an ONNX file", f"the checkpoint {path.name}", remedy)
+    return model_path(name_or_path)
+
+
 def read_model(path: str | Path) -> Model:
     """Read and check a file.
 
@@ -52,10 +62,7 @@ def read_model(path: str | Path) -> Model:
         ModelError: no such file, a checkpoint, damaged or truncated, external data missing, an unknown operator, no
             or another ModelSpec, inputs or outputs that differ from it, NaN or infinite weights.
     """
-    path = Path(path)
-    if path.suffix.lower() in (".pt", ".pth", ".ckpt"):
-        remedy = f"make one with: python -m export.to_onnx {path} -o {path.with_suffix('.onnx')}"
-        raise ModelError("an ONNX file", f"the checkpoint {path.name}", remedy)
+    path = model_file(path)
     proto, digest = _load(path)
     try:
         onnx.checker.check_model(proto, full_check=True)

@@ -29,7 +29,6 @@ from export.refusal import GateRefused
 from export.sensitivity import LayerLoss, auto_mixed, scan
 from export.tail import watched
 from sdk.runtime.manifest import Manifest
-from sdk.zoo import model_path
 
 __all__ = ["Outcome", "run_build"]
 
@@ -57,7 +56,7 @@ def run_build(setup: Setup, progress: Progress, *, on_log: Callable[[str, str], 
     for line in setup.lines:
         progress.say(line)
     progress.stage("read model")
-    model = read_model(model_path(options.model))
+    model = read_model(options.model)
     path = out_path(options, model.spec.name)
     check_out(path, model.path)
     progress.stage("draw faces")

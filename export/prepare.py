@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from export import targets
 from export.cpu import cpu_machine
+from export.graph import model_file
 from export.options import Options
 from export.progress import Stage
 from sdk.runtime.gpu import Gpu, probe
@@ -57,7 +58,8 @@ def stages_for(options: Options, *, runs: bool) -> list[Stage]:
 
 
 def prepare(options: Options) -> Setup:
-    """Machine, TensorRT and target. Raises MissingPackageError, BackendError or BuildError, before any work."""
+    """Machine, TensorRT and target. Raises ModelError, MissingPackageError, BackendError, BuildError before any work."""
+    model_file(options.model)  # a mistyped name is the commonest mistake: told before the machine is looked at
     if options.target == "cpu":
         return Setup(options, cpu_machine(), None, None, [])
     gpus = probe().gpus

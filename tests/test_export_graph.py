@@ -70,7 +70,7 @@ def test_a_corrupt_or_truncated_file_is_refused(tmp_path, damage):
 
 
 def test_a_file_that_is_not_there(tmp_path):
-    with pytest.raises(ModelError, match="No such file"):
+    with pytest.raises(ModelError, match="where there is no file"):
         read_model(tmp_path / "none.onnx")
 
 
