@@ -58,7 +58,7 @@ def stages_for(options: Options, *, runs: bool) -> list[Stage]:
 
 
 def prepare(options: Options) -> Setup:
-    """Machine, TensorRT and target. Raises ModelError, MissingPackageError, BackendError, BuildError before any work."""
+    """Machine, TensorRT and target. Raises ModelError, MissingPackageError, BackendError, BuildError first of all."""
     model_file(options.model)  # a mistyped name is the commonest mistake: told before the machine is looked at
     if options.target == "cpu":
         return Setup(options, cpu_machine(), None, None, [])
