@@ -1,5 +1,7 @@
 """Checkpoint to ONNX: `python -m export.to_onnx picoface_x8.pt -o picoface_x8.onnx [--store fp16]`.
 
+With `--outputs image,landmarks` the file ends in a uint8 picture and decoded points; see export.outputs.
+
 Opset 18 on purpose: from 20 on, GridSample is written in a mode that TensorRT's parser silently runs as nearest.
 The file carries its ModelSpec as metadata, so a runtime needs nothing else, and is accepted only if onnxruntime
 computes what torch computes, to 1e-4, at batch 1, 2 and 5 (and at a second size where the network takes any).
@@ -9,6 +11,7 @@ import argparse
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +22,9 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from export.outputs import names_of, with_outputs
+from export.tail import OUTPUTS
+from export.tail_nodes import IMAGE_TYPES
 from sdk.errors import FaceTRTError, ModelError, OutputError
 from sdk.spec import METADATA_KEY, ModelSpec
 from training import checkpoint
@@ -149,8 +155,15 @@ def write(graph: onnx.ModelProto, path: Path) -> None:
         raise OutputError("a file to write the model to", got, "choose another -o, or free some room") from error
 
 
-def convert(source: Path, target: Path, *, store: str = "fp32") -> str:
-    """Convert one checkpoint file; returns a line for people. Raises ModelError."""
+def convert(
+    source: Path,
+    target: Path,
+    *,
+    store: str = "fp32",
+    outputs: Sequence[str] = (),  # of export.tail.OUTPUTS; none: the network's own
+    image_type: str = "uint8",
+) -> str:
+    """Convert one checkpoint file; returns a line for people. Raises ModelError, and InputError for the outputs."""
     saved = checkpoint.load(source)
     if "spec" not in saved:
         raise ModelError(
@@ -166,6 +179,7 @@ def convert(source: Path, target: Path, *, store: str = "fp32") -> str:
     graph = export_graph(model, spec)
     graph = store_fp16(graph) if store == "fp16" else graph
     worst = check(graph, model, spec)
+    graph = with_outputs(graph, spec, names=outputs or spec.output_names, image_type=image_type)
     write(graph, target)
     size_mb = target.stat().st_size / 1e6
     return f"{target}: {len(graph.graph.node)} nodes, {size_mb:.2f} MB, within {worst:.1e} of torch at batch {BATCHES}"
@@ -180,9 +194,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--store", choices=("fp32", "fp16"), default="fp32", help="type of the stored weights (default: %(default)s)"
     )
+    parser.add_argument(
+        "--outputs", default="", help=f"of {','.join(OUTPUTS)} (default: those of the network: sr,heatmaps)"
+    )
+    parser.add_argument(
+        "--image-type", choices=tuple(IMAGE_TYPES), default="uint8", help="of the output image (default: %(default)s)"
+    )
     args = parser.parse_args(arguments)
+    outputs = names_of(args.outputs)
     try:
-        line = convert(args.checkpoint, args.out, store=args.store)
+        line = convert(args.checkpoint, args.out, store=args.store, outputs=outputs, image_type=args.image_type)
     except FaceTRTError as error:
         sys.stderr.write(f"{error}\n")
         return 2

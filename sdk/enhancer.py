@@ -22,7 +22,7 @@ from sdk.image.paste import paste
 from sdk.inputs import as_frame8, check_boxes, check_options, is_share, windows_of
 from sdk.pipeline import Cut, frame_cut, inside_of, pictures_cut, refined_windows, results_of, run_faces
 from sdk.result import FaceResult, FaceStatus
-from sdk.routing import routes_of
+from sdk.routing import check_outputs, routes_of
 from sdk.runtime.backend import Backend
 from sdk.runtime.opening import Opened, open_network
 from sdk.zoo import model_path, shipped_paths
@@ -250,12 +250,14 @@ def _open_all(
         for one in models:
             if isinstance(one, Backend):
                 opened.append(Opened(one, type(one).__name__, "", "", None, "the caller passed it in", ours=False))
+                check_outputs(one.spec)
                 continue
             if not isinstance(one, (str, Path)):
                 remedy = "leave model out for the shipped ones"
                 raise InputError("a model as a name, a path or a Backend", repr(one), remedy)
             path = model_path(one)
             opened.append(open_network(path, backend, device=device, threads=threads, precision=precision))
+            check_outputs(opened[-1].network.spec)
     except BaseException:
         for one in opened:
             if one.ours:

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from sdk.errors import ModelError
 from sdk.runtime.backend import Backend
+from sdk.spec import SUBSTITUTES, ModelSpec
 
-__all__ = ["MAX_SHRINK", "Route", "choose_routes", "routes_of"]
+__all__ = ["MAX_SHRINK", "Route", "check_outputs", "choose_routes", "routes_of"]
 
 # A window may be this much larger than the network's input: a third of its pixels' detail is given up before the next
 # larger input is taken. With inputs of 16, 32 and 64 px: up to 24 px -> 16, up to 48 px -> 32, above -> 64.
@@ -32,6 +34,14 @@ class Route:
     def batch(self) -> int:
         """Most faces in one call: bounds the memory however many faces a frame has."""
         return max(1, min(MAX_BATCH, BATCH_PX // self.lr_size**2))
+
+
+def check_outputs(spec: ModelSpec) -> None:
+    """Raises ModelError for a network that puts out finished pictures and points, as files for other programs do."""
+    instead = [f"{new} instead of {old}" for old, new in SUBSTITUTES.items() if new in spec.output_names]
+    if instead:
+        remedy = "open the file it was made from: this one is for trtexec, Triton or C++, or for open_backend()"
+        raise ModelError(f"{spec.name} with the outputs of the network itself", ", ".join(instead), remedy)
 
 
 def routes_of(backends: Sequence[Backend]) -> list[Route]:
