@@ -12,6 +12,7 @@ import re
 import sys
 import threading
 
+from fake_kernels import Modules
 from fake_streams import BAD_HANDLE, CUresult, Failed, Streams
 
 from sdk.runtime import gpu
@@ -21,7 +22,7 @@ PRIMARY = 7  # the primary context of GPU 0; that of GPU 1 is 8
 ANYWHERE = {"cuInit", "cuDeviceGet", "cuDevicePrimaryCtxRetain", "cuDevicePrimaryCtxRelease", "cuCtxPushCurrent"}
 
 
-class FakeCuda(Streams):
+class FakeCuda(Streams, Modules):
     """The module that sdk.runtime.gpu.Driver wraps. faults: function -> the status it answers, or what gives one."""
 
     CUresult = CUresult
@@ -31,7 +32,8 @@ class FakeCuda(Streams):
     )
 
     def __init__(self, memory_bytes=1 << 30, gpus=1):
-        super().__init__()
+        Streams.__init__(self)
+        Modules.__init__(self)
         self.lock = threading.RLock()
         self.memory_bytes, self.gpus = memory_bytes, gpus
         self.calls, self.faults = collections.Counter(), {}
@@ -72,7 +74,7 @@ class FakeCuda(Streams):
         """What is not freed yet, by kind: {} after a clean end."""
         kinds = dict(memory=self.memory, events=self.events, graphs=self.graphs, executables=self.executables)
         counts = {name: len(kind) for name, kind in kinds.items()}
-        counts.update(streams=len(self.streams) - 1, contexts=sum(self.retained.values()))
+        counts.update(modules=len(self.modules), streams=len(self.streams) - 1, contexts=sum(self.retained.values()))
         return {name: count for name, count in counts.items() if count}
 
     @property

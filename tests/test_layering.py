@@ -15,7 +15,7 @@ MAY_IMPORT = {  # folder -> our packages it may import
     "training": {"training", "sdk"},
     "export": {"export", "training", "sdk"},
     "benchmarks": {"benchmarks", "sdk"},
-    "scripts": set(),
+    "scripts": {"scripts", "sdk"},
     "tests": {"benchmarks", "export", "scripts", "sdk", "training"},
 }
 INNER = {  # the bottom of the bottom: module prefix -> what of sdk it may import
@@ -38,6 +38,7 @@ THIRD_PARTY = {  # every library we use -> the only files outside tests/ that ma
     "tensorrt": ["sdk/runtime/trt_api.py"],
     "tensorrt_rtx": ["sdk/runtime/trt_api.py"],
     "cuda": ["sdk/runtime/gpu.py"],
+    "nvidia": ["sdk/runtime/gpu.py", "scripts/kernel_tools.py"],  # folders of headers and libraries; nothing is imported
     "cupy": ["benchmarks/gpu_arrays.py"],
     "pycuda": ["benchmarks/gpu_arrays.py"],
 }

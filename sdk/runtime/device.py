@@ -20,7 +20,7 @@ import numpy.typing as npt
 from sdk.errors import BackendError
 from sdk.runtime import gpu
 
-__all__ = ["LEGACY_STREAM", "Buffer", "Device", "Event", "Graph", "PinnedBuffer", "Stream", "device_index"]
+__all__ = ["LEGACY_STREAM", "Buffer", "Device", "Event", "Graph", "PinnedBuffer", "Resource", "Stream", "device_index"]
 
 LEGACY_STREAM = 1  # CU_STREAM_LEGACY: the default stream, which waits for all others that do not opt out
 NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: does not wait for the default stream
@@ -100,7 +100,7 @@ def _release_context(driver: gpu.Driver, handle: Any, pid: int) -> None:
             driver("cuDevicePrimaryCtxRelease", handle)
 
 
-class _Resource:
+class Resource:
     """Something of a device that close() frees, twice harmless; also when it is dropped."""
 
     def __init__(self, device: Device, free: str, handle: Any) -> None:
@@ -127,7 +127,7 @@ def _free_resource(device: Device, function: str, handle: Any) -> None:
         log.debug("%s: %s", function, error.got)
 
 
-class Buffer(_Resource):
+class Buffer(Resource):
     """Device memory. cuMemFree waits for what the GPU still does with it."""
 
     def __init__(self, device: Device, size_bytes: int, what: str = "data") -> None:
@@ -143,7 +143,7 @@ class Buffer(_Resource):
         self.size_bytes = size_bytes
 
 
-class PinnedBuffer(_Resource):
+class PinnedBuffer(Resource):
     """Host memory that the GPU copies from and to by itself."""
 
     def __init__(self, device: Device, size_bytes: int, what: str = "data") -> None:
@@ -165,7 +165,7 @@ class PinnedBuffer(_Resource):
         return flat.reshape(shape)
 
 
-class Event(_Resource):
+class Event(Resource):
     """A point in a stream that others can wait for."""
 
     def __init__(self, device: Device, stream: int) -> None:
@@ -184,7 +184,7 @@ class Event(_Resource):
         self.device.driver("cuEventSynchronize", self.handle)
 
 
-class Stream(_Resource):
+class Stream(Resource):
     """A queue of work on the GPU that does not wait for the default stream."""
 
     def __init__(self, device: Device) -> None:
@@ -208,7 +208,7 @@ class Stream(_Resource):
             self.device.driver("cuStreamWaitEvent", other, event.handle, 0)
 
 
-class Graph(_Resource):
+class Graph(Resource):
     """Work recorded from a stream, launched again as one."""
 
     def __init__(self, stream: Stream, work: Callable[[], None]) -> None:

@@ -1,4 +1,4 @@
-"""GPUs of this machine: probe() asks the driver alone, driver() wraps cuda-python; the only importer of cuda-python.
+"""GPUs of this machine: probe() asks the driver alone, driver() and compile_cuda() wrap cuda-python; its only importer.
 
 probe() loads libcuda through ctypes, makes no CUDA context, needs no package and answers on any machine: TensorRT and
 cuda-python crash or hang on some machines without a driver, so ask it before touching either. It initialises the
@@ -10,13 +10,15 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib
+import importlib.util
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sdk.errors import BackendError, MissingPackageError
 
-__all__ = ["Driver", "Gpu", "Probe", "driver", "probe"]
+__all__ = ["Driver", "Gpu", "Probe", "compile_cuda", "driver", "probe"]
 
 LIBRARY = "libcuda.so.1"
 SUCCESS = 0
@@ -39,8 +41,11 @@ REMEDIES = {  # symbolic name -> what to do about it
     "CUDA_ERROR_OUT_OF_MEMORY": "free GPU memory, use smaller batches, or fewer threads at once",
     "CUDA_ERROR_NOT_INITIALIZED": "open models after forking, or start processes with spawn",
     "CUDA_ERROR_ILLEGAL_ADDRESS": "restart the process; run it under compute-sanitizer to find the access",
+    "CUDA_ERROR_NO_BINARY_FOR_GPU": "update the driver, or see docs/GPU.md for the GPUs that kernels are shipped for",
+    "CUDA_ERROR_UNSUPPORTED_PTX_VERSION": "update the driver",
     "CUDA_ERROR_INVALID_DEVICE": "pass the device of a GPU that trt-build --doctor lists",
 }
+NVRTC_REMEDY = "install CUDA's NVRTC and headers: pip install nvidia-cuda-nvrtc nvidia-cuda-runtime, or JetPack's CUDA"
 OTHER_REMEDY = "restart the process; if it stays, look at nvidia-smi and dmesg"
 
 
@@ -174,19 +179,63 @@ def driver() -> Driver:
     found = probe()
     if not found.gpus:
         raise BackendError("an NVIDIA GPU", found.reason, 'use backend="onnxruntime", or see trt-build --doctor')
-    ours = Driver(_import_bindings())
+    ours = Driver(_import_bindings("cuda.bindings.driver", "cuda.cuda", feature="running engines"))
     ours("cuInit", 0)
     return ours
 
 
-def _import_bindings() -> Any:
+def _import_bindings(*names: str, feature: str) -> Any:
+    """The first module of cuda-python that is there; the second name is that of 12.6.0 and older."""
     problem = ""
-    for name in ("cuda.bindings.driver", "cuda.cuda"):  # the second: cuda-python 12.6.0 and older
+    for name in names:
         try:
             return importlib.import_module(name)
         except ImportError as error:
             problem = problem or _one_line(str(error))
-    raise MissingPackageError("running engines", "cuda-python", "pip install 'facetrt[cuda]'", got=problem)
+    raise MissingPackageError(feature, "cuda-python", "pip install 'facetrt[cuda]'", got=problem)
+
+
+def compile_cuda(source: Path, sm: str) -> bytes:
+    """A cubin of a .cu file for GPUs "sm_87", by the NVRTC of this machine; takes a second, needs no GPU.
+
+    Raises MissingPackageError without cuda-python, NVRTC or CUDA's headers, BackendError with the compiler's words.
+    """
+    nvrtc = _import_bindings("cuda.bindings.nvrtc", "cuda.nvrtc", feature="compiling kernels on the device")
+    folders = [source.parent, *_include_folders()]
+    flags = [f"--gpu-architecture={sm}", "--std=c++17", *(f"--include-path={folder}" for folder in folders)]
+
+    def call(function: str, *arguments: Any) -> Any:
+        status, *results = getattr(nvrtc, function)(*arguments)
+        if int(status) != SUCCESS:
+            raise BackendError(f"{function} to succeed", f"{status.name} ({int(status)})", NVRTC_REMEDY)
+        return results[0] if results else None
+
+    try:
+        program = call("nvrtcCreateProgram", source.read_bytes(), source.name.encode(), 0, [], [])
+    except RuntimeError as error:  # cuda-python without the library itself
+        got = _one_line(str(error))
+        raise MissingPackageError("compiling kernels on the device", "NVRTC", NVRTC_REMEDY, got=got) from error
+    status, *_ = nvrtc.nvrtcCompileProgram(program, len(flags), [flag.encode() for flag in flags])
+    log = b" " * call("nvrtcGetProgramLogSize", program)
+    call("nvrtcGetProgramLog", program, log)
+    if int(status) != SUCCESS:
+        text = log.rstrip(b"\0 \n").decode(errors="replace")
+        remedy = "install facetrt again, or mend the source"
+        raise BackendError(f"{source.name} to compile for {sm}", f"{status.name}: {text}", remedy)
+    cubin = b" " * call("nvrtcGetCUBINSize", program)
+    call("nvrtcGetCUBIN", program, cubin)
+    call("nvrtcDestroyProgram", program)
+    return cubin
+
+
+def _include_folders() -> list[Path]:
+    """Where cuda_fp16.h may lie: a toolkit (JetPack has one), NVIDIA's packages."""
+    toolkits = [os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH"), "/usr/local/cuda"]
+    folders = [Path(one) / "include" for one in toolkits if one]
+    packages = importlib.util.find_spec("nvidia")
+    for root in (packages.submodule_search_locations or []) if packages else []:
+        folders += sorted(Path(root).glob("*/include"))
+    return [folder for folder in folders if (folder / "cuda_fp16.h").is_file()]
 
 
 def _one_line(text: str) -> str:

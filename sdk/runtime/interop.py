@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from sdk.errors import InputError
 from sdk.runtime import dlpack
-from sdk.runtime.device import LEGACY_STREAM, Buffer, Device, Event, Stream
+from sdk.runtime.device import LEGACY_STREAM, Buffer, Device, Event, Resource, Stream
 
 __all__ = ["DeviceArray", "from_device", "stream_handle"]
 
@@ -59,6 +59,12 @@ class DeviceArray:
     @property
     def size_bytes(self) -> int:
         return int(np.prod(self.shape)) * self.dtype.itemsize
+
+    @property
+    def freed(self) -> bool:
+        """Has the memory been given back, by closing the buffer that held it?"""
+        owner = self._owner
+        return owner.freed if isinstance(owner, DeviceArray) else isinstance(owner, Resource) and owner.closed
 
     @property
     def stream(self) -> int | None:
