@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from export.layers import Readback, compare, found_layers
+from export.layers import Readback, check_fp32, compare, found_layers
 from export.options import Options
 from export.precision import Typed
 from export.shapes import profiles_for
@@ -82,7 +82,9 @@ def build_engine(
     if built.timing_cache is not None:
         cache.save(built.timing_cache)
     table = watch.text() if trt.portable else _inspected(trt, built.plan, options=options, gpu=gpu)
-    readback = compare(typed.asked, found_layers(table))
+    layers = found_layers(table)
+    readback = compare(typed.asked, layers)
+    check_fp32(layers, PREFIX)
     return Engine(built.plan, profiles, readback, built.fell_back_to_gpu, tuple(settings.targets), build_s)
 
 

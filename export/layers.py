@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from sdk.errors import BuildError
 
-__all__ = ["Layer", "Loss", "Readback", "compare", "explanation", "found_layers"]
+__all__ = ["Layer", "Loss", "Readback", "check_fp32", "compare", "explanation", "found_layers"]
 
 COMPUTE = re.compile(r"conv|correlation|gemm|matmul|matrixmultiply", re.IGNORECASE)  # kinds that do the arithmetic
 ROW = re.compile(r"\s*Name: (?P<name>.*?), LayerType: (?P<kind>[^,]*), (?P<rest>Inputs: .*)")
@@ -98,6 +98,21 @@ def compare(asked: Mapping[str, str], found: Sequence[Layer]) -> Readback:
         raise BuildError("an engine whose layers can be read back", got, "report this with the output of --verbose")
     words = {name: "/".join(sorted(found_words)) for name, found_words in layers.items()}
     return Readback(dict(sorted(counts.items())), words)
+
+
+def check_fp32(found: Sequence[Layer], prefix: str) -> None:
+    """The layers that are made of nodes of this name alone must write no narrower floats than fp32. Raises BuildError.
+
+    What they read does not count: a cast of the network's fp16 may be fused into them.
+    """
+    ours = [layer for layer in found if layer.nodes and all(node.startswith(prefix) for node in layer.nodes)]
+    wrong = [layer for layer in ours if set(layer.outputs) - {"fp32", UNKNOWN}]
+    if wrong:
+        words = "/".join(sorted({word for layer in wrong for word in layer.outputs} - {"fp32", UNKNOWN}))
+        got = f"{len(wrong)} of {len(ours)} write {words}, for example {wrong[0].name}"
+        raise BuildError(
+            "landmarks and picture decoded in fp32", got, "build with --precision fp32, or another TensorRT"
+        )
 
 
 class Loss(Protocol):
