@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from export.layers import compare, explanation, found_layers
+from export.layers import check_fp32, compare, explanation, found_layers
 from export.sensitivity import LayerLoss
 from sdk.errors import BuildError
 
@@ -151,3 +151,13 @@ def test_the_table_of_explain():
     assert "PSNR lost" in head
     assert " ".join(first.split()) == "conv1 int8 int8 51.2 dB +0.012 dB -0.003 pt"
     assert last.split() == ["last", "fp16", "fp16"]
+
+
+def test_narrow_floats_where_fp32_was_promised():
+    wide = ("fused", "Myelin", "Row major Half", "[ONNX Layer: conv1][ONNX Layer: tail.0]")
+    check_fp32(
+        found_layers(inspector(wide, ("mul", "PointWise", "Row major linear FP32", "[ONNX Layer: tail.1]"))), "tail."
+    )
+    narrow = found_layers(inspector(wide, ("mul", "PointWise", "Row major Half", "[ONNX Layer: tail.1]")))
+    with pytest.raises(BuildError, match="decoded in fp32; got 1 of 1 write fp16, for example mul; build with"):
+        check_fp32(narrow, "tail.")

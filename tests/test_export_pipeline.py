@@ -5,21 +5,25 @@ import io
 import json
 
 import fake_host
+import numpy as np
 import pytest
 from fake_tensorrt import make_plan
+from onnx import TensorProto
 from small_network import LR, MAPS, save_small, small_spec
 
-from export import pipeline, prepare, proof
+from export import outputs, pipeline, prepare, proof
 from export.arguments import parse
 from export.build_engine import Engine
 from export.layers import Readback
 from export.prepare import stages_for
 from export.progress import Progress
 from export.refusal import GateRefused
+from export.tail import attached
 from sdk.errors import BackendError, EngineError, MissingPackageError
 from sdk.runtime.manifest import read_engine
 from sdk.runtime.trt_backend import TrtBackend
 
+KINDS = {TensorProto.FLOAT: "FLOAT", TensorProto.UINT8: "UINT8"}
 PICTURE = small_spec(heatmap_kind=None, heatmap_count=0, heatmap_size=0, output_names=("sr",))
 
 
@@ -40,10 +44,12 @@ def host(monkeypatch, tmp_path):
         def build(typed, spec, *, options, trt, gpu, on_progress, on_log):
             graph = (one.wrong or typed).graph
             if one.wrong is None and options.precision != "fp32":
-                graph = one.model.graph  # onnxruntime computes fp16 slowly; the gate's numbers are not the point here
+                # onnxruntime computes fp16 slowly; the gate's numbers are not the point here
+                graph = attached(one.model.graph, one.model.tail)
             sizes = dict(profiles=((1, 1), (1, 8)), sizes=(LR, LR), shape=[-1, 3, LR, LR])
             text = base64.b64encode(graph.SerializeToString()).decode()
-            plan = make_plan(**sizes, outputs={"sr": "FLOAT", "heatmaps": "FLOAT"}, onnx=text)
+            kinds = {value.name: KINDS[value.type.tensor_type.elem_type] for value in graph.graph.output}
+            plan = make_plan(**sizes, outputs=kinds, onnx=text)
             one.built.append(options.precision)
             on_progress(1.0)
             found = Readback({options.precision: len(typed.asked)}, dict(typed.asked))
@@ -120,6 +126,19 @@ def test_stripped_engines_are_not_run(host, tmp_path):
     assert outcome.manifest.gate["ran"] == "not run" and outcome.manifest.weights_stripped
     with pytest.raises(EngineError, match="x.engine with its weights; got an engine built without them"):
         TrtBackend(outcome.path)
+
+
+def test_an_engine_that_gives_pictures_and_points_is_judged_by_those(host, tmp_path):
+    model = save_small(tmp_path / "m.onnx")
+    assert outputs.main([str(model), "-o", str(tmp_path / "t.onnx")]) == 0
+    outcome, told = run(f"{tmp_path}/t.onnx -o {tmp_path}/x.engine --calib-count 64 --precision fp32")
+    assert outcome.manifest.model_spec.output_names == ("image", "landmarks") and "(engine run)" in told
+    assert outcome.manifest.gate["ran"] == "engine" and outcome.manifest.gate["numbers"]["psnr_fp32_db"] == 150.0
+    backend = TrtBackend(tmp_path / "x.engine")
+    found = backend.run(np.zeros((3, 3, LR, LR), np.float32))
+    assert (found["image"].dtype, found["image"].shape) == (np.uint8, (3, 2 * LR, 2 * LR, 3))
+    assert (found["landmarks"].dtype, found["landmarks"].shape) == (np.float32, (3, MAPS, 3))
+    backend.close()
 
 
 def test_int8_for_the_cpu(tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ from trt_by_version import LAYERS, VERSIONS, open_fake
 
 from sdk.errors import BuildError, ModelError
 from sdk.runtime.trt_builder import Cancelled, Settings, build
+from sdk.runtime.trt_layers import set_layer_precisions
 
 SHAPES = {"lr": ((1, 3, 16, 16), (8, 3, 16, 16), (64, 3, 16, 16))}
 PLAIN = Settings([SHAPES])
@@ -66,6 +67,35 @@ def test_weak_typing_sets_flags_and_layer_precisions_only_where_there_is_no_othe
     half = trt.module.DataType.HALF
     assert told == ([half, None, None] if version in OLD else [None] * 3)
     assert flags == (["FP16", "INT8", "OBEY_PRECISION_CONSTRAINTS"] if version in OLD else [])
+
+
+@pytest.mark.parametrize("version", OLD)
+def test_behind_a_name_floats_are_fp32_and_nothing_else_is_touched(version, monkeypatch):
+    trt = open_fake(version, monkeypatch)
+    kinds = trt.module.DataType
+
+    def layer(name, inputs, outputs):
+        tensors = [types.SimpleNamespace(dtype=kind) for kind in (*inputs, *outputs)]
+        one = types.SimpleNamespace(name=name, num_inputs=len(inputs), num_outputs=len(outputs), kept=[])
+        one.get_input, one.get_output = tensors.__getitem__, tensors[len(inputs) :].__getitem__
+        one.set_output_type = lambda index, kind: one.kept.append((index, kind))
+        return one
+
+    layers = [
+        layer("before.a", [kinds.HALF], [kinds.HALF]),
+        layer("tail.0", [kinds.HALF], [kinds.FLOAT]),
+        layer("(Unnamed Layer* 7) [Constant]", [], [kinds.FLOAT]),
+        layer("(Unnamed Layer* 8) [ElementWise]", [kinds.FLOAT, kinds.FLOAT], [kinds.BOOL]),
+        layer("(Unnamed Layer* 9) [Shape]", [kinds.INT32], [kinds.INT32]),
+        layer("tail.2", [kinds.HALF], [kinds.UINT8]),
+    ]
+    network = types.SimpleNamespace(num_layers=len(layers), get_layer=layers.__getitem__)
+    config = trt.module.IBuilderConfig()
+    told = {"before.a": "fp16"}
+    set_layer_precisions(trt, network, config=config, flags=("fp16",), precisions=told, fp32_from="tail.")
+    wide = kinds.FLOAT
+    assert [getattr(one, "precision", None) for one in layers] == [kinds.HALF, wide, None, wide, None, wide]
+    assert [one.kept for one in layers] == [[], [(0, wide)], [], [], [], []]
 
 
 @each_version
