@@ -22,9 +22,9 @@ from sdk.runtime.manifest import Manifest, write_manifest
 from sdk.runtime.trt_log import SEVERITIES
 from sdk.spec import ModelSpec
 
-DataType = enum.Enum("DataType", ["FLOAT", "HALF", "INT32", "BF16"])
+DataType = enum.Enum("DataType", ["FLOAT", "HALF", "INT32", "UINT8", "BF16"])
 TensorIOMode = enum.Enum("TensorIOMode", ["INPUT", "OUTPUT"])
-NUMPY = {DataType.FLOAT: np.float32, DataType.HALF: np.float16, DataType.INT32: np.int32}
+NUMPY = {DataType.FLOAT: np.float32, DataType.HALF: np.float16, DataType.INT32: np.int32, DataType.UINT8: np.uint8}
 SCALE = 2
 SCRATCH_BYTES = 4096
 
