@@ -94,7 +94,7 @@ def test_behind_a_name_floats_are_fp32_and_nothing_else_is_touched(version, monk
     told = {"before.a": "fp16"}
     set_layer_precisions(trt, network, config=config, flags=("fp16",), precisions=told, fp32_from="tail.")
     wide = kinds.FLOAT
-    assert [getattr(one, "precision", None) for one in layers] == [kinds.HALF, wide, None, wide, None, wide]
+    assert [getattr(one, "precision", None) for one in layers] == [kinds.HALF, wide, None, wide, None, None]
     assert [one.kept for one in layers] == [[], [(0, wide)], [], [], [], []]
 
 

@@ -79,14 +79,15 @@ def _pin_fp32(
     trt: TensorRT,
     layer: Any,  # trt.ILayer
 ) -> None:
-    """Compute in fp32, and write fp32 where floats are written; shapes, indices and constants have no say in it."""
-    wide, kinds = trt.module.DataType.FLOAT, (trt.module.DataType.FLOAT, trt.module.DataType.HALF)
-    if not layer.num_inputs:
-        return
-    outputs = [layer.get_output(index) for index in range(layer.num_outputs)]
-    tensors = [*outputs, *(layer.get_input(index) for index in range(layer.num_inputs))]
-    if any(tensor is not None and tensor.dtype in kinds for tensor in tensors):
-        layer.precision = wide
-    for index, tensor in enumerate(outputs):
-        if tensor.dtype in kinds:
-            layer.set_output_type(index, wide)
+    """Compute in fp32, and write fp32 where floats are written. Shapes, indices, constants and casts have no say in it,
+    and the cast to uint8 reads what the layer before it writes."""
+    kinds = trt.module.DataType
+    floats = (kinds.FLOAT, kinds.HALF)
+    sources = [layer.get_input(index) for index in range(layer.num_inputs)]
+    targets = [layer.get_output(index) for index in range(layer.num_outputs)]
+    reads = any(tensor is not None and tensor.dtype in floats for tensor in sources)
+    if reads and all(tensor.dtype in (*floats, kinds.BOOL) for tensor in targets):
+        layer.precision = kinds.FLOAT
+        for index, tensor in enumerate(targets):
+            if tensor.dtype in floats:
+                layer.set_output_type(index, kinds.FLOAT)
