@@ -27,7 +27,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from benchmarks import gpu_arrays, gpu_engines, gpu_runtime
+from benchmarks import gpu_arrays, gpu_engines, gpu_runtime, gpu_tails
 from benchmarks.gpu_arrays import LIBRARIES, NotPossible
 from benchmarks.gpu_engines import Kit
 from sdk.errors import BackendError, FaceTRTError
@@ -97,6 +97,11 @@ class _Host:
         self.engine(model, next(iter(found)))
         return {**gpu_runtime.times(found, self.batch(model)), "clocks_after": clocks()}
 
+    def in_graph(self, entry: dict[str, Any]) -> dict[str, Any]:
+        plain = self.folder / f"{entry['model']}.{entry['precision']}.engine"
+        sources = self.options.tactic_sources
+        return gpu_tails.check(self.kit, entry, trt=self.trt, out=self.folder, plain=plain, tactic_sources=sources)
+
     def trt_build(self, model: str, precision: str) -> dict[str, Any]:
         """The command people type, in a process of its own, with gate and read-back."""
         self.trt  # noqa: B018
@@ -139,6 +144,8 @@ def checks_for(options: argparse.Namespace) -> Iterator[Check]:
         for precision in PRECISIONS:
             yield f"build {model} {precision}", lambda m=model, p=precision: host.build(m, p)
             yield f"compare {model} {precision}", lambda m=model, p=precision: host.compare(m, p)
+    for entry in host.kit.tails:
+        yield f"in graph {entry['model']} {entry['precision']}", lambda e=entry: host.in_graph(e)
     for model in models:
 
         def on(check: Callable[..., dict[str, Any]], precision: str, model: str = model, **more: Any) -> Any:

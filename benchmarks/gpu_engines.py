@@ -29,7 +29,7 @@ from sdk.runtime.trt_backend import TrtBackend
 from sdk.runtime.trt_builder import Settings, build
 from sdk.spec import ModelSpec
 
-__all__ = ["LIMITS", "Broken", "Kit", "build_graph", "compare", "layer_counts"]
+__all__ = ["LIMITS", "Broken", "Kit", "build_graph", "compare", "engine_path", "layer_counts"]
 
 KIT_VERSION = 1  # of export.gpu_kit
 LIMITS = {  # precision -> (PSNR against fp32 onnxruntime at least, PSNR lost against the truth at most), dB
@@ -57,7 +57,7 @@ class Kit:
             raise EngineError(f"a kit in {folder}", str(error), remedy) from error
         if self.about.get("version") != KIT_VERSION:
             raise EngineError(f"a kit of version {KIT_VERSION}", f"version {self.about.get('version')}", remedy)
-        for entry in (*self.about["graphs"], *self.about["models"].values()):
+        for entry in (*self.about["graphs"], *self.tails, *self.about["models"].values()):
             name = entry.get("file") or entry["arrays"]
             if not (folder / name).is_file() or hashlib.sha256(self.read(name)).hexdigest() != entry["sha256"]:
                 raise EngineError(f"{name} as the kit was written", "another or no such file", remedy)
@@ -68,6 +68,11 @@ class Kit:
     def graphs(self, dialect: str) -> list[dict[str, Any]]:
         """Entries of kit.json for TensorRTs of this dialect."""
         return [entry for entry in self.about["graphs"] if dialect in entry["dialects"]]
+
+    @property
+    def tails(self) -> list[dict[str, Any]]:
+        """Entries of kit.json for graphs that end in a picture and points."""
+        return list(self.about.get("tails", []))
 
     def spec(self, model: str) -> ModelSpec:
         return ModelSpec.from_dict(self.about["models"][model]["spec"])
@@ -98,6 +103,7 @@ def build_graph(
         tactic_sources=tactic_sources,
         flags=entry["flags"] if weak else (),
         layer_precisions=entry["asked"] if weak else {},
+        fp32_from=entry.get("fp32_from", "") if weak else "",
     )  # fmt: skip
     log: list[str] = []
     started_s = time.monotonic()
@@ -105,7 +111,7 @@ def build_graph(
         built = build(trt, kit.read(entry["file"]), settings=settings, nodes=entry["nodes"], sink=_into(log))
         build_s = time.monotonic() - started_s
         layers = trt.layer_information(trt.open_engine(built.plan))
-    path = out / f"{entry['model']}.{entry['precision']}.engine"
+    path = engine_path(out, entry)
     path.with_suffix(".log").write_text("\n".join(log), encoding="utf-8")
     path.with_suffix(".layers.json").write_text(layers, encoding="utf-8")
     path.write_bytes(built.plan)
@@ -117,6 +123,12 @@ def build_graph(
     if not found or any(found.get(word) for word in wider) or (entry["precision"] == "int8" and not found.get("int8")):
         raise Broken(f"convolutions asked for {asked}, found {found}; see {path.with_suffix('.layers.json').name}")
     return numbers
+
+
+def engine_path(out: Path, entry: dict[str, Any]) -> Path:
+    """Where build_graph() writes an entry's engine."""
+    middle = ".in_graph" if "spec" in entry else ""  # graphs with a tail have a spec of their own
+    return out / f"{entry['model']}{middle}.{entry['precision']}.engine"
 
 
 def _into(log: list[str]) -> Any:
@@ -131,7 +143,7 @@ def _manifest(kit: Kit, entry: dict[str, Any], plan: bytes, *, trt: TensorRT, de
         facetrt=sdk.__version__,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         command="python -m benchmarks.gpu_check",
-        spec=about["spec"],
+        spec=entry.get("spec", about["spec"]),
         onnx_sha256=about["onnx_sha256"],
         engine_sha256=hashlib.sha256(plan).hexdigest(),
         engine_bytes=len(plan),

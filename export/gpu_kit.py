@@ -11,6 +11,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from export.faces import MIN_FACES, Faces, load_faces, lr_batch
 from export.gate import onnx_runner
 from export.graph import Model, read_model
 from export.precision import DIALECTS, typed_graph
+from export.tail import make_tail
+from export.tail_nodes import PREFIX
 from sdk.errors import FaceTRTError, OutputError
 from sdk.spec import ModelSpec
 from sdk.zoo import model_path
@@ -35,6 +38,8 @@ MODELS = ("picoface_x8", "picoface_x4")
 PRECISIONS = ("fp32", "fp16", "int8")
 BATCHES = (1, 8, 64)  # one profile each
 FACES = 16  # judged on the GPU
+IN_GRAPH = ("image", "landmarks")  # outputs of the graphs with a tail
+TAILS = ("fp32", "fp16")  # precisions of those
 
 
 def write_kit(
@@ -51,7 +56,7 @@ def write_kit(
     except OSError as error:
         raise OutputError(f"to make the folder {folder}", str(error.strerror), "name another one") from error
     kit: dict[str, Any] = dict(version=KIT_VERSION, facetrt=sdk.__version__, onnxruntime=onnxruntime.__version__)
-    kit.update(models={}, graphs=[])
+    kit.update(models={}, graphs=[], tails=[])
     for name in models:
         model = read_model(model_path(name))
         calibration, judging = load_faces("builtin", spec=model.spec, count=calibration_faces).split()
@@ -59,6 +64,9 @@ def write_kit(
         for precision in precisions:
             for dialect in dialects if precision == "int8" else dialects[:1]:  # the others are the same in both
                 kit["graphs"].append(_graph(folder, name, model, calibration, precision=precision, dialect=dialect))
+        whole = replace(model, tail=make_tail(model.graph, model.spec, names=IN_GRAPH))
+        for precision in [word for word in precisions if word in TAILS]:
+            kit["tails"].append(_graph(folder, name, whole, calibration, precision=precision, dialect=dialects[0]))
     (folder / "kit.json").write_text(json.dumps(kit, indent=1) + "\n", encoding="utf-8")
     return kit
 
@@ -83,9 +91,11 @@ def _graph(
     """Writes one graph; returns its entry in kit.json."""
     typed = typed_graph(model, precision, calibration=calibration, dialect=dialect)
     both = precision != "int8"
-    path = folder / (f"{name}.{precision}.onnx" if both else f"{name}.{precision}.{dialect}.onnx")
+    stem = name if model.tail is None else f"{name}.in_graph"
+    path = folder / (f"{stem}.{precision}.onnx" if both else f"{stem}.{precision}.{dialect}.onnx")
     onnx.save(typed.graph, str(path))
-    return dict(
+    more = {} if model.tail is None else dict(spec=json.loads(model.file_spec.to_json()), fp32_from=PREFIX)
+    return more | dict(
         model=name, precision=precision, dialects=list(DIALECTS) if both else [dialect], file=path.name,
         sha256=_digest(path), asked=typed.asked, flags=list(DIALECT_FLAGS[precision]),
         nodes=[f"{node.name or node.output[0]} ({node.op_type})" for node in typed.graph.graph.node],

@@ -50,6 +50,16 @@ def test_graphs_are_in_their_precision_with_float_edges(folder):
         assert [profile[graph.input[0].name][2][0] for profile in entry["profiles"]] == [1, 8, 64]
 
 
+def test_graphs_that_end_in_pictures_and_points(folder):
+    kit = Kit(folder)
+    assert [entry["precision"] for entry in kit.tails] == ["fp32", "fp16"]
+    for entry in kit.tails:
+        graph = onnx.load(str(folder / entry["file"])).graph
+        assert [value.name for value in graph.output] == entry["spec"]["output_names"] == ["image", "landmarks"]
+        assert any(node.name.startswith(entry["fp32_from"]) for node in graph.node)
+        assert set(entry["asked"]) == set(kit.graphs("typed")[0]["asked"])
+
+
 def test_a_changed_file_is_noticed(folder, tmp_path):
     for path in folder.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
