@@ -18,11 +18,17 @@ typedef unsigned long long uint64_t;
 #endif
 
 constexpr uint32_t ALL_LANES = 0xffffffffu;
+#if defined(__CUDA_ARCH__)
+constexpr int ARCHITECTURE = __CUDA_ARCH__;  // 870 for sm_87
+#else
+constexpr int ARCHITECTURE = 9999;  // the host
+#endif
 
-// KERNEL(name, Args, threads) { body }: an entry point with one argument struct `args`, at most `threads` a block.
+// KERNEL(name, Args, threads) { body }: an entry point with one argument struct `args`, at most `threads` a block; a
+// fourth argument is the number of blocks a multiprocessor must have room for.
 // The host build adds launch_<name>, which tests/kernel_host.py calls; it checks that both sides agree on the struct.
 #if defined(CUHOST)
-#define KERNEL(NAME, ARGS, THREADS)                                                                             \
+#define KERNEL(NAME, ARGS, THREADS, ...)                                                                        \
     extern "C" void NAME(const ARGS args);                                                                      \
     extern "C" int launch_##NAME(const void* args, size_t bytes, const unsigned* grid, const unsigned* block,   \
                                  unsigned schedule) {                                                           \
@@ -32,7 +38,8 @@ constexpr uint32_t ALL_LANES = 0xffffffffu;
     }                                                                                                           \
     extern "C" void NAME(const ARGS args)
 #else
-#define KERNEL(NAME, ARGS, THREADS) extern "C" __global__ void __launch_bounds__(THREADS) NAME(const ARGS args)
+#define KERNEL(NAME, ARGS, THREADS, ...) \
+    extern "C" __global__ void __launch_bounds__(THREADS, ##__VA_ARGS__) NAME(const ARGS args)
 #endif
 
 // Largest and smallest over the 32 lanes, in all of them: one instruction (REDUX) from sm_80 on, five shuffles before.
