@@ -32,9 +32,14 @@ def warp_face(
     return warped.reshape(*size_hw, 3), mask.reshape(*size_hw)
 
 
+def _radius(step: float, size: int) -> float:
+    """Of the triangle, lines; no more than all of them, so that a face shrunk to nothing costs nothing."""
+    return min(max(1.0, step), float(size))
+
+
 def _used(position: Float64, step: float, size: int) -> slice:
     """The lines of a face of `size` that _take reads for these positions."""
-    radius = max(1.0, step)
+    radius = _radius(step, size)
     first, last = np.clip([position.min() - radius, position.max() + radius], 0, size - 1)
     return slice(int(first), int(np.ceil(last)) + 1)
 
@@ -45,7 +50,7 @@ def _taps(
     size: int,
 ) -> tuple[npt.NDArray[np.int64], Float32]:
     """Lines [n, taps] under the triangle and their weights, which sum to 1; beyond the ends the last line repeats."""
-    radius = max(1.0, step)
+    radius = _radius(step, size)
     first = np.ceil(position - radius).astype(np.int64)
     index = first[:, None] + np.arange(int(np.ceil(2.0 * radius)))
     weights = np.maximum(0.0, 1.0 - np.abs(index - position[:, None]) / radius)
