@@ -91,5 +91,9 @@ def test_points_and_pixels_that_are_off(host):
 
 
 def test_a_tail_that_is_not_fp32(host):
-    with pytest.raises(Broken, match="decoded in fp32; got 1 of 1 write fp16"):
+    with pytest.raises(Broken, match="a tail in fp32; 1 of its layers write narrower floats, for example a"):
         host.check(written="Half")
+    old = {"Name": f"PWN({PREFIX}Mul.3 + {PREFIX}Add.4)", "Outputs": [{"Format/Datatype": "Row major linear FP16"}]}
+    mixed = {**old, "Metadata": f"[ONNX Layer: cast.heatmaps][ONNX Layer: {PREFIX}Mul.3]"}
+    text = json.dumps({"Layers": [old, mixed, "named only"]})
+    assert gpu_tails.narrow_layers(text, PREFIX) == [old["Name"]]
