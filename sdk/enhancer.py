@@ -24,6 +24,7 @@ from sdk.pipeline import Cut, frame_cut, inside_of, pictures_cut, refined_window
 from sdk.result import FaceResult, FaceStatus
 from sdk.routing import check_outputs, routes_of
 from sdk.runtime.backend import Backend
+from sdk.runtime.onnx_file import read_onnx
 from sdk.runtime.opening import Opened, open_network
 from sdk.zoo import model_path, shipped_paths
 
@@ -256,6 +257,8 @@ def _open_all(
                 remedy = "leave model out for the shipped ones"
                 raise InputError("a model as a name, a path or a Backend", repr(one), remedy)
             path = model_path(one)
+            if path.suffix.lower() == ".onnx" and path.is_file():
+                check_outputs(read_onnx(path).spec)  # now, not after minutes of building an engine
             opened.append(open_network(path, backend, device=device, threads=threads, precision=precision))
             check_outputs(opened[-1].network.spec)
     except BaseException:
