@@ -9,14 +9,17 @@ Written for what TensorRT 8.6 to 11 and TensorRT-RTX all take, and take alike:
 
 * No ArgMax or TopK: which of two equal values wins there is not documented. The peak is the first row, and in it the
   first column, whose value is the maximum: comparisons and reductions, which fuse with their neighbours.
-* No Gather: a window around the peak is a weight by column times a weight by row, and values are sums over the map.
+* Nothing is gathered by position: a window around the peak is a weight by column times a weight by row, and values are
+  sums over the map. (The Gathers left read a shape, or turn BGR into RGB.)
 * No MatMul or Conv, which TensorRT multiplies in TF32 and for which it may choose fp16.
-* GlobalMaxPool for maxima: the axes of ReduceMax became an input with opset 18, which the parser of 8.6 does not know.
+* GlobalMaxPool for maxima: the axes of ReduceMax became an input with opset 18, which the parser of 8.6 does not know
+  (NVIDIA/TensorRT#3467).
 * uint8 appears in the last Cast alone; TensorRT converts to it from floats, and only at the edge of a network.
 
-It stays fp32 in every precision: half a grey level or a quarter of a cell is below what fp16 holds.
+It stays fp32 in every precision: fp16 makes ties of unequal values, and has steps of 1/8 from 128 px or levels on.
 
-Where it differs from the reference: a map of nothing but NaN has the score -3.4e38 instead of NaN.
+Where it differs from the reference: a map of nothing but NaN has the score -3.4e38 instead of NaN, and dark's
+logarithms are fp32 instead of float64.
 """
 
 from __future__ import annotations
