@@ -23,6 +23,7 @@
 // Test         tests/test_kernels_crop_norm.py
 // Compile      nvcc -std=c++17 -arch=sm_87 -cubin -Werror all-warnings crop_norm.cu
 #include "crop_norm.cuh"
+#include "network_input.cuh"
 
 constexpr int THREADS = 128;
 constexpr int LANES = 8;                  // that share one output pixel of crop_norm
@@ -131,33 +132,6 @@ template <bool NV12> __device__ __forceinline__ void to_source_colours(const Cro
     for (int k = 0; k < 3; k++) v[k] = to_level(v[k]);
 }
 
-struct HalfPlanes {  // [N, channels, size, size] fp16
-    static __device__ __forceinline__ void put(const CropNormArgs& a, int64_t face, int pixel, const float (&v)[3]) {
-        const int64_t area = int64_t(a.size) * a.size;
-        __half* out = static_cast<__half*>(a.out) + face * a.channels * area + pixel;
-        for (int k = 0; k < a.channels; k++) out[k * area] = __float2half_rn(mixed(a.colour[k], v));
-    }
-};
-
-struct FloatPlanes {  // [N, channels, size, size] fp32
-    static __device__ __forceinline__ void put(const CropNormArgs& a, int64_t face, int pixel, const float (&v)[3]) {
-        const int64_t area = int64_t(a.size) * a.size;
-        float* out = static_cast<float*>(a.out) + face * a.channels * area + pixel;
-        for (int k = 0; k < a.channels; k++) out[k * area] = mixed(a.colour[k], v);
-    }
-};
-
-struct HalfPixels {  // [N, size, size, 8] fp16, one 16-byte store a pixel
-    static __device__ __forceinline__ void put(const CropNormArgs& a, int64_t face, int pixel, const float (&v)[3]) {
-        uint32_t half[3];
-#pragma unroll
-        for (int k = 0; k < 3; k++)
-            half[k] = k < a.channels ? __half_as_ushort(__float2half_rn(mixed(a.colour[k], v))) : 0u;
-        const int64_t area = int64_t(a.size) * a.size;
-        static_cast<uint4*>(a.out)[face * area + pixel] = make_uint4(half[0] | half[1] << 16, half[2], 0u, 0u);
-    }
-};
-
 __device__ __forceinline__ float largest_window(const CropNormArgs& a) {
     return MAX_WINDOW_FRAMES * float(max(a.width, a.height));
 }
@@ -188,7 +162,7 @@ template <bool NV12, class Out> __device__ __forceinline__ void crop_window(cons
     const int x = x0 + int(threadIdx.x) / LANES;
     if (threadIdx.x % LANES != 0 || x >= a.size) return;
     to_source_colours<NV12>(a, v);
-    Out::put(a, face, y * a.size + x, v);
+    Out::put(a.out, a.colour, a.channels, int64_t(a.size) * a.size, face, y * a.size + x, v);
 }
 
 template <bool NV12, class Out> __device__ __forceinline__ void crop_affine(const CropNormArgs& a) {
@@ -214,7 +188,7 @@ template <bool NV12, class Out> __device__ __forceinline__ void crop_affine(cons
     }
     if (threadIdx.x % 32 != 0) return;
     to_source_colours<NV12>(a, v);
-    Out::put(a, face, pixel, v);
+    Out::put(a.out, a.colour, a.channels, int64_t(a.size) * a.size, face, pixel, v);
 }
 
 KERNEL(crop_norm_bgr_f16_nchw, CropNormArgs, THREADS) { crop_window<false, HalfPlanes>(args); }

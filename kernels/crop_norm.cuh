@@ -96,7 +96,8 @@ __host__ __device__ __forceinline__ bool good_window(const float* w, float limit
     return across > 0.0f && down > 0.0f && across <= limit && down <= limit;
 }
 
-// The same for a map [2, 3]; `scale` becomes its frame pixels per crop pixel.
+// The same for a map [2, 3]; `scale` becomes its frame pixels per crop pixel. A similarity's extent is at most 2.83
+// scale; the bound on it refuses what is far from one.
 __host__ __device__ __forceinline__ bool good_map(const float* m, int size, float limit, float& scale) {
     scale = sqrtf(fabsf(m[0] * m[4] - m[1] * m[3]));
     const float extent = fabsf(m[0]) + fabsf(m[1]) + fabsf(m[3]) + fabsf(m[4]);
