@@ -11,6 +11,7 @@ from sdk.image.resample import resize
 from training.models import CONFIGS, MODELS
 from training.models.picoface import BicubicEnlarge, PicoFace, PicoFaceConfig, RepConv3x3
 
+NAMES = sorted(name for name, config in CONFIGS.items() if isinstance(config, PicoFaceConfig))
 SMALL = PicoFaceConfig(
     scale=4, lr_size=16, channels=8, blocks=1, tail_channels=8, head_channels=8, head_blocks=(1, 1, 1)
 )
@@ -38,7 +39,7 @@ def test_a_folded_convolution_is_the_sum_of_its_branches():
     torch.testing.assert_close(conv.folded()(x), expected, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("name", sorted(CONFIGS))
+@pytest.mark.parametrize("name", NAMES)
 def test_folding_keeps_the_outputs_and_leaves_plain_convolutions(name):
     model = shaken(MODELS["picoface"](CONFIGS[name])).eval()
     folded = model.folded()
@@ -51,7 +52,7 @@ def test_folding_keeps_the_outputs_and_leaves_plain_convolutions(name):
         torch.testing.assert_close(after[key], before[key], atol=2e-5 * max(scale, 1.0), rtol=0)
 
 
-@pytest.mark.parametrize("name", sorted(CONFIGS))
+@pytest.mark.parametrize("name", NAMES)
 def test_at_most_two_million_parameters_after_folding(name):
     assert sum(p.numel() for p in MODELS["picoface"](CONFIGS[name]).folded().parameters()) <= 2_000_000
 
