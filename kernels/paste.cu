@@ -7,8 +7,8 @@
 //
 // Entry points  paste_bgr (any 3 interleaved bytes), paste_nv12; the arguments that paste_match had
 // Grid          (tiles, capacity), block 256. `tiles` blocks share the tiles of a face's region; any number does, and 3
-//               blocks a multiprocessor over all faces are enough. A tile: 32 x 8 pixels, or 32 x 8 blocks of 2 x 2: a warp
-//               works on a row, and 256 other faces are looked through at once.
+//               blocks a multiprocessor over all faces are enough. A tile: 32 x 8 pixels, or 32 x 8 blocks of 2 x 2; a
+//               warp works on a row, and 256 other faces are looked through at once.
 // Overlaps      A pixel under several faces belongs to the first of them, whose thread blends all of them in list order
 //               in registers: no order of blocks can change the result. Ballots find the faces that touch a tile.
 // Work          A pixel costs (2 step)^2 taps where a face shrinks by `step`, but there are step^2 fewer pixels: at
