@@ -8,10 +8,10 @@
 // A face whose map, landmarks or strength are not finite, or without size, gets an empty region; one past the count
 // nothing.
 //
-// Grid          (capacity), block 256: a face a block. Regions and hulls by one thread in float64, from the largest
+// Grid          (capacity), block 256: a face a block. The region by one thread in float64, the hull from the largest
 //               projections of the 78 points of the outline: a warp a direction, lanes over the points. Colours from
 //               about 48 x 48 samples however large the region, so that one block is enough: 10 samples a thread, then
-//               shuffles, then one thread a sum. Shared memory 1.2 KB.
+//               shuffles, then one thread a sum. Shared memory 2.4 KB.
 // A launch of its own, since every face is matched to the frame as it was before the first face is pasted.
 // Reference     sdk/image/paste.py match_colors(), sdk/image/placement.py, sdk/image/nv12_paste.py
 // Test          tests/test_kernels_paste.py
@@ -50,23 +50,19 @@ template <bool NV12> __device__ __forceinline__ void seen_at(const PasteArgs& a,
 __device__ __forceinline__ uint32_t in_steps(float level) { return uint32_t(floorf(level * LEVEL_STEPS + 0.5f)); }
 
 // The largest projections of the outline, by warps in turn. False in all threads when a landmark is not finite.
-__device__ __forceinline__ bool find_extremes(const float* landmarks, double* extremes /* [EXTREMES] shared */) {
-    const int lane = threadIdx.x % 32;
+__device__ __forceinline__ bool find_extremes(const float* landmarks, double (*points)[2] /* [OUTLINE] shared */,
+                                              double* extremes /* [EXTREMES] shared */) {
     bool finite = true;
     for (int i = threadIdx.x; i < POINTS * 2; i += THREADS) finite = finite && fabsf(landmarks[i]) < 1e30f;
+    if (threadIdx.x < OUTLINE) outline_point(landmarks, threadIdx.x, points[threadIdx.x]);
     if (__syncthreads_or(!finite)) return false;
 #pragma unroll 1
     for (int k = threadIdx.x / 32; k < EXTREMES; k += WARPS) {
         double most = -1e300;
-#pragma unroll 1
-        for (int i = lane; i < OUTLINE; i += 32) {
-            double point[2];
-            outline_point(landmarks, i, point);
-            most = fmax(most, projection(point, k));
-        }
+        for (int i = threadIdx.x % 32; i < OUTLINE; i += 32) most = fmax(most, projection(points[i], k));
 #pragma unroll
         for (int step = 16; step > 0; step >>= 1) most = fmax(most, __shfl_xor_sync(ALL_LANES, most, step));
-        if (lane == 0) extremes[k] = most;
+        if (threadIdx.x % 32 == 0) extremes[k] = most;
     }
     return true;
 }
@@ -98,45 +94,53 @@ __device__ __forceinline__ void add_samples(const PasteArgs& a, const PasteFace&
     }
 }
 
-template <bool NV12> __device__ __forceinline__ void paste_match(const PasteArgs& a) {
-    __shared__ double extremes[EXTREMES];
-    __shared__ uint64_t sums[WARPS][SUMS];
-    __shared__ PasteFace f;
-    const int index = blockIdx.x, warp = threadIdx.x / 32;
-    if (index >= face_count(a.count, a.capacity)) return;
-    bool good = true;
-    if (a.landmarks) good = find_extremes(a.landmarks + int64_t(index) * POINTS * 2, extremes);
-    __syncthreads();
-    if (threadIdx.x == 0) {
-        const float strength = a.strength ? a.strength[index] : a.amount;
-        const double* hull = a.landmarks && good ? extremes : nullptr;
-        const int32_t status = place(f, a, a.maps + int64_t(index) * 6, hull, strength);
-        if (!good || !(strength > 0.0f)) f.x1 = f.x0;
-        if (a.status) a.status[index] = good ? status : FACE_BAD;
-        for (int k = 0; k < 3; k++) {
-            f.gain[k] = 1.0f;
-            f.shift[k] = 0.0f;
-        }
-        a.placed[index] = f;
-    }
-    __syncthreads();
-    if (!a.color_match || f.x0 >= f.x1) return;
-    ColourSums s = {};
-    add_samples<NV12>(a, f, a.faces + int64_t(index) * a.size * a.size * 3, s);
-    uint64_t own[SUMS] = {s.weight, s.face[0], s.face[1], s.face[2], s.face_square[0], s.face_square[1],
-                          s.face_square[2], s.under[0], s.under[1], s.under[2], s.under_square[0],
-                          s.under_square[1], s.under_square[2]};
+// Adds up the threads' sums; the region's stand in `sums[0]` after the next barrier.
+__device__ __forceinline__ void add_up(const ColourSums& s, uint64_t (*sums)[SUMS] /* [WARPS] shared */) {
+    const uint64_t own[SUMS] = {s.weight,         s.face[0],         s.face[1],  s.face[2],  s.face_square[0],
+                                s.face_square[1], s.face_square[2],  s.under[0], s.under[1], s.under[2],
+                                s.under_square[0], s.under_square[1], s.under_square[2]};
 #pragma unroll
     for (int k = 0; k < SUMS; k++) {
-        own[k] = warp_sum(own[k]);
-        if (threadIdx.x % 32 == 0) sums[warp][k] = own[k];
+        const uint64_t warp = warp_sum(own[k]);
+        if (threadIdx.x % 32 == 0) sums[threadIdx.x / 32][k] = warp;
     }
     __syncthreads();
     if (threadIdx.x < SUMS)
         for (int w = 1; w < WARPS; w++) sums[0][threadIdx.x] += sums[w][threadIdx.x];
+}
+
+template <bool NV12> __device__ __forceinline__ void paste_match(const PasteArgs& a) {
+    __shared__ double points[OUTLINE][2];
+    __shared__ double extremes[EXTREMES];
+    __shared__ uint64_t sums[WARPS][SUMS];
+    __shared__ PasteFace f;
+    const int index = blockIdx.x, k = threadIdx.x;
+    if (index >= face_count(a.count, a.capacity)) return;
+    const bool finite = !a.landmarks || find_extremes(a.landmarks + int64_t(index) * POINTS * 2, points, extremes);
     __syncthreads();
-    const int k = threadIdx.x;
-    if (k < 3) match(sums[0], k, a.placed[index].gain[k], a.placed[index].shift[k]);
+    if (k == 0) {
+        const float strength = a.strength ? a.strength[index] : a.amount;
+        const double* hull = a.landmarks && finite ? extremes : nullptr;
+        const int32_t status = place(f, a, a.maps + int64_t(index) * 6, hull, strength);
+        if (!finite || !(strength > 0.0f)) f.x1 = f.x0;
+        if (a.status) a.status[index] = finite ? status : FACE_BAD;
+    }
+    __syncthreads();
+    const bool empty = f.x0 >= f.x1;
+    if (a.landmarks && !empty && k < DIRECTIONS) f.hull[k] = hull_side(f, extremes[k], k);
+    __syncthreads();
+    if (a.color_match && !empty) {  // the same for all threads
+        ColourSums s = {};
+        add_samples<NV12>(a, f, a.faces + int64_t(index) * a.size * a.size * 3, s);
+        add_up(s, sums);
+    } else if (k < SUMS) {
+        sums[0][k] = 0;
+    }
+    __syncthreads();
+    if (k < 3) match(sums[0], k, f.gain[k], f.shift[k]);
+    __syncthreads();
+    constexpr int WORDS = sizeof(PasteFace) / 4;
+    if (k < WORDS) reinterpret_cast<uint32_t*>(a.placed + index)[k] = reinterpret_cast<const uint32_t*>(&f)[k];
 }
 
 KERNEL(paste_match_bgr, PasteArgs, THREADS, BLOCKS) { paste_match<false>(args); }

@@ -36,7 +36,12 @@ __host__ __device__ __forceinline__ void region_side(double low, double high, in
     to = whole(floor(high) + 1.0, limit);
 }
 
-// Fills in all of `f` but the colour match; `extremes` is null without landmarks. Returns the face's status.
+// Largest projection k of the hull in the region's coordinates, as PasteFace keeps it.
+__host__ __device__ __forceinline__ float hull_side(const PasteFace& f, double extreme, int k) {
+    return float(extreme - (cosine(k) * f.x0 + sine(k) * f.y0)) * f.hull_edge + 0.5f;
+}
+
+// Fills in all of `f` but hull and colour match; `extremes` is null without landmarks. Returns the face's status.
 __host__ __device__ __forceinline__ int32_t place(PasteFace& f, const PasteArgs& a, const float* map /* [2, 3] */,
                                                   const double* extremes /* [EXTREMES] */, float strength) {
     const double m[6] = {map[0], map[1], map[2], map[3], map[4], map[5]};
@@ -70,7 +75,7 @@ __host__ __device__ __forceinline__ int32_t place(PasteFace& f, const PasteArgs&
         f.y1 = min(a.height, (f.y1 + 1) & ~1);
     }
     const double x = m[2] - f.x0, y = m[5] - f.y0;  // the face's origin in the region
-    const double inverse[2][2] = {{m[4] / det, -m[1] / det}, {-m[3] / det, m[0] / det}};
+    const double part = 1.0 / det, inverse[2][2] = {{m[4] * part, -m[1] * part}, {-m[3] * part, m[0] * part}};
     const bool straight = map[1] == 0.0f && map[3] == 0.0f;
 #pragma unroll
     for (int row = 0; row < 2; row++) {
@@ -82,8 +87,6 @@ __host__ __device__ __forceinline__ int32_t place(PasteFace& f, const PasteArgs&
     const double width = double(a.feather) * S;  // of the mask's edge, face pixels
     f.edge = float(1.0 / width);
     f.hull_edge = extremes ? float(1.0 / (width * scale)) : 0.0f;
-    for (int k = 0; extremes && k < DIRECTIONS; k++)
-        f.hull[k] = float((extremes[k] - (cosine(k) * f.x0 + sine(k) * f.y0)) / (width * scale) + 0.5);
     f.strength = strength;
     return FACE_DONE;
 }
