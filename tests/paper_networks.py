@@ -5,11 +5,11 @@ import json
 from pathlib import Path
 
 import torch
+from mac_counter import macs_of
 from torch import nn
 
 from export.to_onnx import check, export_graph
 from sdk.spec import ModelSpec
-from tests.mac_counter import macs_of
 from training import checkpoint
 from training.models import MODELS
 
@@ -83,7 +83,7 @@ def assert_learns(model: nn.Module, loss_of, *, lr: float = 1e-3, steps: int = 3
         optimiser.zero_grad()
         loss = loss_of(model)
         loss.backward()
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
         optimiser.step()
     assert losses[-1] < losses[0], losses
     still = [name for name, p in model.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]

@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 
+import paper_networks as networks
 import pytest
 import torch
 import torch.nn.functional as F
 
 from sdk.errors import ModelError
-from tests import paper_networks as networks
+
 from training.models.jasrnet import (
     JASRNET,
     JASRNET_64PX,
