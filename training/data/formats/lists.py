@@ -169,7 +169,7 @@ def _wider_list(path: Path, pictures: Path, skips: Skips, split: str, first: int
         yield from _wider_picture(path, name, (start, block), pictures, skips, split, first)
 
 
-def _wider_picture(  # noqa: PLR0913
+def _wider_picture(
     path: Path,
     name: str,
     block: tuple[int, list[tuple[int, list[str]]]],  # line of the name, then the lines that follow it
