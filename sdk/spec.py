@@ -7,7 +7,7 @@ The fields cover the conventions of the five papers and of our own network:
     SRINC        1        "y"     (0, 1)      True            any     2,3,4  None          0      0
     Super-FAN    3        "rgb"   (0, 1)      False           16      4      "landmarks"   68     64
     JASRNet      3        "rgb"   (0, 1)      True            16      8      "landmarks"   68     16
-    MTUN         3        "bgr"   (-1, 1)     False           16      8      "components"  4      128
+    MTUN         3        "bgr"   (-1, 1)     False           16      8      "components"  4      64
     FSRNet       3        "rgb"   (0, 1)      True            16      8      "landmarks"   194    64  (+ 11 parsing)
     picoface_x8  3        "rgb"   (0, 1)      False           16      8      "landmarks"   68     32
     picoface_x4  3        "rgb"   (0, 1)      False           32, any 4      "landmarks"   68     32

@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 
 from sdk.errors import ModelError
-
 from training.models.jasrnet import (
     JASRNET,
     JASRNET_64PX,

@@ -13,6 +13,16 @@ from training.models.baselines import (
     VDSR_X4,
 )
 from training.models.fan import FAN, FAN_64, FAN_256
+from training.models.fsrnet import (
+    FSRNET,
+    FSRNET_68,
+    FSRNET_BASELINE_V1,
+    FSRNET_BASELINE_V2,
+    FSRNET_CELEBA,
+    FSRNET_H1,
+    FSRNET_H4,
+    FSRNet,
+)
 from training.models.jasrnet import (
     JASRNET,
     JASRNET_64PX,
@@ -23,6 +33,7 @@ from training.models.jasrnet import (
     JASRNET_TWO_STAGES,
     JASRNet,
 )
+from training.models.mtun import MTUN, MTUN_1, MTUN_2, MTUN_3, MTUN_4, MTUN_NO_SKIP, MTUN_SLIM
 from training.models.picoface import PICOFACE_X4, PICOFACE_X8, PicoFace, PicoFaceConfig
 from training.models.srinc import SRINC, SRINC_F_X2, SRINC_F_X3, SRINC_F_X4, SRINC_X2, SRINC_X3, SRINC_X4
 from training.models.srresnet import SRRESNET_X4, SRRESNET_X8, SRResNet
@@ -48,6 +59,8 @@ MODELS = {
     "vdsr": VDSR,
     "urdgn": URDGN,
     "jasrnet": JASRNet,
+    "fsrnet": FSRNet,
+    "mtun": MTUN,
 }
 CONFIGS = {
     "picoface_x8": PICOFACE_X8,
@@ -82,6 +95,19 @@ CONFIGS = {
     "jasrnet_one_stage": JASRNET_ONE_STAGE,
     "jasrnet_t16": JASRNET_T16,
     "jasrnet_two_stages": JASRNET_TWO_STAGES,
+    "fsrnet": FSRNET,
+    "fsrnet_68": FSRNET_68,
+    "fsrnet_baseline_v1": FSRNET_BASELINE_V1,
+    "fsrnet_baseline_v2": FSRNET_BASELINE_V2,
+    "fsrnet_celeba": FSRNET_CELEBA,
+    "fsrnet_h1": FSRNET_H1,
+    "fsrnet_h4": FSRNET_H4,
+    "mtun": MTUN_4,
+    "mtun_1": MTUN_1,
+    "mtun_2": MTUN_2,
+    "mtun_3": MTUN_3,
+    "mtun_no_skip": MTUN_NO_SKIP,
+    "mtun_slim": MTUN_SLIM,
 }
 
 __all__ = ["CONFIGS", "MODELS", "PicoFace", "PicoFaceConfig"]

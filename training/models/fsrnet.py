@@ -209,14 +209,14 @@ class FSRNet(nn.Module):
         self.prior = PriorNet(config) if config.prior else None
         prior = config.prior_channels if config.decoder_reads == "features" else config.landmarks + config.parsing
         self.decoder = FineDecoder(config, prior if config.prior else 0)
+        self.shown = nn.Tanh() if config.tanh else nn.Identity()
 
     def forward(self, lr: Tensor) -> dict[str, Tensor]:
         config = self.config
-        shown = torch.tanh if config.tanh else nn.Identity()
-        coarse = shown(self.coarse(lr))
+        coarse = self.shown(self.coarse(lr))
         features, stages = (None, []) if self.prior is None else self.prior(coarse)
         read = features if config.decoder_reads == "features" or not stages else together(stages[-1])
-        outputs = {"sr": shown(self.decoder(self.encoder(coarse), read)), "coarse": coarse}
+        outputs = {"sr": self.shown(self.decoder(self.encoder(coarse), read)), "coarse": coarse}
         if self._has_maps():
             outputs |= stages[-1]
             if config.inter_supervision:
