@@ -30,8 +30,8 @@ constexpr int ARCHITECTURE = 9999;  // the host
 #if defined(CUHOST)
 #define KERNEL(NAME, ARGS, THREADS, ...)                                                                        \
     extern "C" void NAME(const ARGS args);                                                                      \
-    extern "C" int launch_##NAME(const void* args, size_t bytes, const unsigned* grid, const unsigned* block,   \
-                                 unsigned schedule) {                                                           \
+    extern "C" CUDA_HOST_EXPORT int launch_##NAME(const void* args, size_t bytes, const unsigned* grid,         \
+                                 const unsigned* block, unsigned schedule) {                                    \
         if (bytes != sizeof(ARGS)) return 2;                                                                    \
         return cuda_host::launch([](const void* p) { NAME(*static_cast<const ARGS*>(p)); }, args, grid, block,  \
                                  schedule, THREADS);                                                            \

@@ -4,7 +4,7 @@
 #include "common.cuh"
 
 struct HeatmapDecodeArgs {
-    const void* maps;         // of the instance's type and layout; NCHW: contiguous, the others: `channels` apart
+    const void* maps;         // of the instance's type and layout; HWC8, CHW32: at a multiple of 16 bytes
     const float* matrices;    // [capacity, 2, 3] cell -> picture coordinates; null: cell coordinates stay
     const int32_t* count;     // faces to decode; null: `capacity`
     float* out;               // [capacity, landmarks, 4]: x, y, score, spread in cells

@@ -21,6 +21,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,11 +31,12 @@ import pytest
 FOLDER = Path(__file__).resolve().parent.parent / "kernels"
 SCHEDULES = (0, 1, 7, 8)  # ascending, descending, two at random
 FLAGS = ("-std=c++17", "-O2", "-ffp-contract=off", "-fno-strict-aliasing", "-Wall", "-Wextra", "-Werror")
-FORM = ("-Wno-unknown-pragmas", "-DCUHOST", "-fPIC", "-shared", "-x", "c++")  # unroll pragmas are nvcc's
+FORM = ("-Wno-unknown-pragmas", "-DCUHOST", "-fPIC", "-fvisibility=hidden", "-shared", "-x", "c++")  # unroll pragmas are nvcc's
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-O1")
 CANARY_BYTES = 256  # before and after every array
 CANARY, POISON = 0xC5, 0xA5
 ALIGNMENT = 256  # of cudaMalloc
+KEPT_S = 3 * 24 * 3600.0  # compiled libraries
 SANITIZING = "KERNEL_HOST_SANITIZE"  # set in the children of sanitized()
 
 
@@ -70,8 +72,8 @@ def compiled(
 ) -> Path:
     """The shared library of a .cu file, compiled now or by an earlier test from the same bytes."""
     command = ["g++", *FLAGS, *(SANITIZERS if sanitize else ()), *(f"-D{d}" for d in defines), *FORM]
-    command += ["-isystem", str(cuda_include()), "-I", str(source.parent), str(source)]
-    digest = hashlib.sha256(repr(command).encode())
+    command += ["-isystem", str(cuda_include())]
+    digest = hashlib.sha256(repr(command).encode())  # not of the folder: copies with a planted fault are kept too
     for path in sorted(source.parent.rglob("*")):
         if path.suffix in (".cu", ".cuh", ".hpp") and (path == source or path.suffix != ".cu"):
             digest.update(path.name.encode() + path.read_bytes())
@@ -80,6 +82,10 @@ def compiled(
     assert folder.stat().st_uid == os.getuid(), f"{folder} belongs to somebody else"
     library = folder / f"{source.stem}-{digest.hexdigest()[:16]}.so"
     if not library.exists():
+        for old in folder.iterdir():
+            if time.time() - old.stat().st_mtime > KEPT_S:
+                old.unlink(missing_ok=True)
+        command += ["-I", str(source.parent), str(source)]
         draft = library.with_suffix(f".{os.getpid()}")
         done = subprocess.run([*command, "-o", str(draft)], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr

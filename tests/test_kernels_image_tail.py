@@ -47,7 +47,7 @@ def by_pixel(channels, r):
 
 
 def run(features, form, *, lr=None, scale=0, bias=None, slope=1.0, gain=255.0, shift=0.0, bgr=False, count=None,
-        sums=True, schedule=0):  # fmt: skip
+        sums=True, schedule=0, library=None):  # fmt: skip
     """(pictures [N, H, W, 3], sums [N, 6]) of features [N, 3 r r, h, w] in torch's order."""
     r = int(form.rpartition("r")[2])
     N, depth, h, w = features.shape
@@ -68,7 +68,7 @@ def run(features, form, *, lr=None, scale=0, bias=None, slope=1.0, gain=255.0, s
             capacity=N, rows=h, columns=w, channels=channels, lr_scale=scale, bgr=int(bgr),
         )  # fmt: skip
         items = -(-h * w // 1024) if r == 1 else -(-h * w // (128 // r))
-        kernels().launch(f"image_tail_{form}", args, grid=(items, N, 1), block=(128, 1, 1), schedule=schedule)
+        (library or kernels()).launch(f"image_tail_{form}", args, grid=(items, N, 1), block=(128, 1, 1), schedule=schedule)
         return out.get(), total.get()
 
 

@@ -31,7 +31,7 @@ def kernels():
     return Kernels("pixel_shuffle.cu")
 
 
-def run(planes, r, *, pieces=True, planes_at_once=LARGEST_GRID_Y, offset=0, schedule=0):
+def run(planes, r, *, pieces=True, planes_at_once=LARGEST_GRID_Y, offset=0, schedule=0, library=None):
     """[N, C r r, h, w] -> [N, C, h r, w r]; `pieces`: the instance for r = 2 or 4, `offset`: elements off alignment."""
     N, depth, h, w = planes.shape
     size = planes.itemsize
@@ -43,7 +43,7 @@ def run(planes, r, *, pieces=True, planes_at_once=LARGEST_GRID_Y, offset=0, sche
         items = h * -(-w * size // 16) * r if special else h * w * r * r
         grid = (-(-items // 256), min(N * depth // (r * r), planes_at_once), 1)
         name = f"pixel_shuffle_b{8 * size}" + (f"_r{r}" if special else "")
-        kernels().launch(name, args, grid=grid, block=(256, 1, 1), schedule=schedule)
+        (library or kernels()).launch(name, args, grid=grid, block=(256, 1, 1), schedule=schedule)
         return out.get()
 
 

@@ -2,8 +2,9 @@
 // What CUDA offers and this file lacks is a compile error, not a surprise; missing on purpose: __activemask (its answer
 // is the hardware's), dynamic shared memory, textures, cp.async, inline PTX, anything between blocks but atomics.
 // Used by tests/kernel_host.py:
-//     g++ -std=c++17 -O2 -ffp-contract=off -fno-strict-aliasing -DCUHOST -fPIC -shared -x c++ X.cu
+//     g++ -std=c++17 -O2 -ffp-contract=off -fno-strict-aliasing -fvisibility=hidden -DCUHOST -fPIC -shared -x c++ X.cu
 // -fno-strict-aliasing: kernels read 16 bytes as a uint4, which nvcc defines and g++ otherwise breaks.
+// -fvisibility=hidden: libraries of several kernels in one process must not share the state and shared memory of one.
 #pragma once
 #include <cmath>
 #include <cstdint>

@@ -7,6 +7,7 @@
 
 #include <mutex>
 #include <numeric>
+#define CUDA_HOST_EXPORT __attribute__((used, visibility("default")))
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
 #define CUDA_HOST_SHARED static  // address sanitizer puts guards round plain statics, not round thread_local ones
@@ -97,8 +98,8 @@ inline int launch(void (*run)(const void*), const void* args, const unsigned gri
 }
 }  // namespace cuda_host
 
-extern "C" inline __attribute__((used)) const char* cuda_host_fault() { return cuda_host::last_fault.c_str(); }
-extern "C" inline __attribute__((used)) void cuda_host_counts(uint64_t out[2]) {
+extern "C" inline CUDA_HOST_EXPORT const char* cuda_host_fault() { return cuda_host::last_fault.c_str(); }
+extern "C" inline CUDA_HOST_EXPORT void cuda_host_counts(uint64_t out[2]) {
     out[0] = cuda_host::block.barriers;
     out[1] = cuda_host::block.warp_operations;
 }
