@@ -28,6 +28,7 @@ from sdk.spec import ModelSpec
 __all__ = ["Engine", "build_engine", "settings_for"]
 
 POLL_S = 0.1
+THREAD = "trt-build"  # name of the building thread: export.cli looks whether one was left behind
 STOPS_WITHIN_S = 10.0  # after Ctrl-C, a build that can be cancelled
 DIALECT_FLAGS = {"fp32": (), "fp16": ("fp16",), "int8": ("fp16", "int8"), "fp8": ()}
 
@@ -143,8 +144,13 @@ def _beside(
     *,
     device: Gpu | None,
 ) -> Built:
-    """run() in a thread of its own, which stays behind when Ctrl-C comes and TensorRT cannot be stopped."""
+    """run() in a thread of its own, which stays behind when Ctrl-C comes and TensorRT cannot be stopped.
+
+    Waits for an event, not with join() or is_alive(): Ctrl-C inside those makes Python, up to 3.12, take the thread for
+    ended while it still runs, and TensorRT then aborts the process when Python goes away under it.
+    """
     results: list[Built | BaseException] = []
+    ended = threading.Event()
 
     def work() -> None:
         try:
@@ -152,16 +158,16 @@ def _beside(
                 results.append(run())
         except BaseException as error:  # handed to the caller below
             results.append(error)
+        finally:
+            ended.set()
 
-    thread = threading.Thread(target=work, name="trt-build", daemon=True)
-    thread.start()
+    threading.Thread(target=work, name=THREAD, daemon=True).start()
     try:
-        while thread.is_alive():
-            thread.join(POLL_S)
+        while not ended.wait(POLL_S):
             watch.tell()
-    except KeyboardInterrupt:
+    except BaseException:  # Ctrl-C, or nobody reads what tell() writes any more
         watch.cancel()
-        thread.join(STOPS_WITHIN_S if watch.monitored else 0.0)
+        ended.wait(STOPS_WITHIN_S if watch.monitored else 0.0)
         raise
     result = results[0]
     if isinstance(result, Cancelled):

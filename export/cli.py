@@ -62,9 +62,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def command() -> NoReturn:
     """The console script: main(), and an end that no builder thread left behind can hold up."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _interrupt)  # as Ctrl-C: temporary files go
+    signal.signal(signal.SIGTERM, _interrupt)  # as Ctrl-C: temporary files go
     code = main()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # the outcome stands; one that comes too late must not hide it
     sys.stdout.flush()
     sys.stderr.flush()
     if any(thread.name == "trt-build" and thread.is_alive() for thread in threading.enumerate()):

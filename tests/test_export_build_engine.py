@@ -1,7 +1,9 @@
 """Real engines by TensorRT-RTX, which needs no GPU: types of all layers, inputs, outputs, profiles, refusals."""
 
 import functools
+import os
 import re
+import signal
 import threading
 import time
 from collections import Counter
@@ -179,6 +181,22 @@ def test_a_tensorrt_without_monitor_is_left_behind_on_ctrl_c(monkeypatch, tmp_pa
         build_engine(typed, model.spec, options=options, trt=trt, gpu=None, on_progress=interrupt)
     assert time.monotonic() - started_s < 5
     release.set()
+
+
+def test_a_builder_that_ctrl_c_leaves_behind_still_counts_as_running(monkeypatch, tmp_path):
+    """Else nobody ends the process at once, and TensorRT aborts it when Python goes away under its threads."""
+    model, release = small_model(tmp_path), threading.Event()
+    monkeypatch.setattr(module, "build", lambda *arguments, **more: release.wait(30) and Built(b"", None, ()))
+    trt, options = open_fake("8.6.0", monkeypatch), parse(["m", "--no-timing-cache"])
+    typed = typed_graph(model, "fp32")
+    timer = threading.Timer(0.35, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        build_engine(typed, model.spec, options=options, trt=trt, gpu=None, on_progress=lambda fraction: None)
+    left = [thread for thread in threading.enumerate() if thread.name == module.THREAD and thread.is_alive()]
+    release.set()
+    timer.join()
+    assert len(left) == 1
 
 
 def test_flags_and_layer_precisions_go_to_the_old_tensorrt_alone(monkeypatch, tmp_path):
