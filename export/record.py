@@ -7,8 +7,10 @@ import hashlib
 import json
 import os
 import re
+import signal
 import tempfile
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Generator, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,8 @@ def out_path(options: Options, name: str) -> Path:
     suffixes = (".onnx",) if options.target == "cpu" else ENGINE_SUFFIXES
     plain = re.sub(r"[^\w.+-]+", "_", name)  # a name may hold what a file name cannot
     path = options.out or Path(f"{plain}-{options.precision}{suffixes[0]}")
+    if not path.name or path.name == ".." or "\0" in path.name:
+        raise InputError(f"an output ending in {' or '.join(suffixes)}", f"-o {str(path)!r}", "name a file")
     if path.suffix.lower() not in suffixes:
         got = f"-o {path}"
         raise InputError(
@@ -40,6 +44,20 @@ def out_path(options: Options, name: str) -> Path:
 
 def check_out(path: Path, model: Path) -> None:
     """Find out before the work whether the output can be written. Raises OutputError, InputError."""
+    try:
+        _check_in_the_way(path, model)
+        folder = path.absolute().parent
+        while not folder.exists():
+            folder = folder.parent
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{path.name}.", suffix=f".{os.getpid()}.manifest.part"):
+            pass  # no shorter a name than save() will give
+    except OSError as error:
+        got = f"{path} ({error.strerror})"
+        remedy = "choose another -o, or check the permissions"
+        raise OutputError(f"a folder to write {path.name} to", got, remedy) from error
+
+
+def _check_in_the_way(path: Path, model: Path) -> None:
     for file in (path, manifest_path(path)):
         if file.is_dir():
             raise OutputError("a file to write the engine to", f"the folder {file}", "choose another -o")
@@ -48,16 +66,6 @@ def check_out(path: Path, model: Path) -> None:
     if path.suffix.lower() == ".onnx" and path.exists() and not manifest_path(path).exists():
         got = f"{path}, a file that trt-build did not write"
         raise OutputError("an output that is not there yet", got, "remove it, or choose another -o")
-    folder = path.absolute().parent
-    while not folder.exists():
-        folder = folder.parent
-    try:
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".trt-build-"):
-            pass
-    except OSError as error:
-        got = f"{folder} ({error.strerror})"
-        remedy = "choose another -o, or check the permissions"
-        raise OutputError(f"a folder to write {path.name} to", got, remedy) from error
 
 
 def make_manifest(
@@ -110,16 +118,35 @@ def make_manifest(
 def save(path: Path, data: bytes, *, manifest: Manifest) -> None:
     """Engine first, manifest last: an engine without one was never verified. Raises OutputError.
 
-    Both are on the disk before either gets its name: a disk that fills up in between costs nobody the old pair.
+    Both are on the disk before either gets its name: a disk that fills up, or Ctrl-C, costs nobody the old pair.
     """
-    ready = path.with_name(f".{path.name}.{os.getpid()}.manifest")
-    write_file(ready, manifest.to_json().encode())
+    plan, text = (path.with_name(f".{path.name}.{os.getpid()}.{part}") for part in ("plan", "manifest"))
     try:
-        write_file(path, data)
-        os.replace(ready, manifest_path(path))
+        write_file(text, manifest.to_json().encode())
+        write_file(plan, data)
+        with _uninterrupted():
+            os.replace(plan, path)
+            os.replace(text, manifest_path(path))
+    except OutputError as error:
+        raise OutputError(f"to write {path}", error.got, error.remedy) from error
     except OSError as error:
         got = error.strerror or str(error)
-        raise OutputError(f"to write {manifest_path(path)}", got, "check what is in the way there") from error
+        raise OutputError(f"to write {path} and its manifest", got, "check what is in the way there") from error
     finally:
-        with contextlib.suppress(OSError):
-            ready.unlink()
+        for file in (plan, text):
+            with contextlib.suppress(OSError):
+                file.unlink()
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Generator[None, None, None]:
+    """Ctrl-C and SIGTERM are not heard inside: two renames, then the engine is there and nothing is left to stop."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # no signal handler runs in this thread
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)

@@ -1,6 +1,8 @@
 """Where an engine may go, and that it arrives whole."""
 
 import json
+import os
+import signal
 
 import pytest
 from small_network import small_model
@@ -68,6 +70,9 @@ def test_what_would_fail_in_the_end_fails_at_once(tmp_path):
         check_out(tmp_path / "file" / "x.engine", model)
     with pytest.raises(OutputError, match="a folder to write x.engine to; got /proc"):
         check_out(type(model)("/proc/x.engine"), model)
+    for length in (255, 240):  # too long itself; too long for the hidden files on the way
+        with pytest.raises(OutputError, match="File name too long"):
+            check_out(tmp_path / f"{'x' * (length - 7)}.engine", model)
     other = tmp_path / "other.onnx"
     other.write_bytes(b"somebody's")
     with pytest.raises(OutputError, match="a file that trt-build did not write"):
@@ -90,6 +95,12 @@ def test_an_engine_and_its_manifest_belong_together(tmp_path):
     assert json.loads(read.to_json())["created"].endswith("+00:00")
 
 
+@pytest.mark.parametrize("name", ["", "/", ".", "a/..", "a\0b.engine"])
+def test_an_output_without_a_name(name):
+    with pytest.raises(InputError, match="name a file"):
+        out_path(parse(["m", f"--out={name}"]), "net")
+
+
 @pytest.mark.parametrize("room", [0, 1], ids=["not for the manifest", "not for the engine"])
 def test_a_disk_that_is_full_keeps_the_old_pair(room, tmp_path, monkeypatch):
     model = small_model(tmp_path)
@@ -106,6 +117,22 @@ def test_a_disk_that_is_full_keeps_the_old_pair(room, tmp_path, monkeypatch):
     with pytest.raises(OutputError, match="No space left"):
         save(path, b"new", manifest=manifest(model, b"new"))
     assert read_engine(path)[0] == b"old" and not list(tmp_path.glob(".*"))
+
+
+def test_ctrl_c_between_engine_and_manifest_waits_for_both(tmp_path, monkeypatch):
+    model = small_model(tmp_path)
+    path = tmp_path / "x.engine"
+    save(path, b"old", manifest=manifest(model, b"old"))
+    before, replace = signal.getsignal(signal.SIGINT), os.replace
+
+    def interrupted(source, target):
+        replace(source, target)
+        os.kill(os.getpid(), signal.SIGINT if target == path else 0)
+
+    monkeypatch.setattr("export.record.os.replace", interrupted)
+    save(path, b"new", manifest=manifest(model, b"new"))
+    assert read_engine(path)[0] == b"new" and not list(tmp_path.glob(".*"))
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_was_it_worth_it():
