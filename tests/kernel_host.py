@@ -31,7 +31,15 @@ import pytest
 FOLDER = Path(__file__).resolve().parent.parent / "kernels"
 SCHEDULES = (0, 1, 7, 8)  # ascending, descending, two at random
 FLAGS = ("-std=c++17", "-O2", "-ffp-contract=off", "-fno-strict-aliasing", "-Wall", "-Wextra", "-Werror")
-FORM = ("-Wno-unknown-pragmas", "-DCUHOST", "-fPIC", "-fvisibility=hidden", "-shared", "-x", "c++")  # unroll pragmas are nvcc's
+FORM = (
+    "-Wno-unknown-pragmas",
+    "-DCUHOST",
+    "-fPIC",
+    "-fvisibility=hidden",
+    "-shared",
+    "-x",
+    "c++",
+)  # unroll pragmas are nvcc's
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-O1")
 CANARY_BYTES = 256  # before and after every array
 CANARY, POISON = 0xC5, 0xA5
@@ -88,7 +96,8 @@ def compiled(
         command += ["-I", str(source.parent), str(source)]
         draft = library.with_suffix(f".{os.getpid()}")
         done = subprocess.run([*command, "-o", str(draft)], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+        if done.returncode != 0:
+            raise RuntimeError(f"{source} does not compile:\n{done.stderr}")
         os.replace(draft, library)
     return library
 
