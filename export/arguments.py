@@ -76,8 +76,12 @@ def make_parser() -> Parser:
     _builder_words(parser.add_argument_group("builder"))
     more = parser.add_argument_group("output").add_argument
     more("--quiet", action="store_true", help="say nothing but errors")
-    more("--verbose", action="store_true", help="TensorRT's own log on stderr")
-    more("--json", action="store_true", help="one JSON object a line on stdout: stage, progress, done, error")
+    more("--verbose", action="store_true", help="TensorRT's own log on stderr (with --json as notes)")
+    more(
+        "--json",
+        action="store_true",
+        help="one JSON object a line on stdout: stage, progress, note, layers, done, error",
+    )
     more("--doctor", action="store_true", help="what this machine can build and run, and what is missing")
     for word in NO_EFFECT:
         add(word, action="store_true", help=argparse.SUPPRESS)

@@ -7,6 +7,7 @@ log (TensorRT-RTX on a machine without one). Both name the ONNX nodes that a lay
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import Any, Protocol
 
 from sdk.errors import BuildError
 
-__all__ = ["Layer", "Loss", "Readback", "check_fp32", "compare", "explanation", "found_layers"]
+__all__ = ["Layer", "Loss", "Readback", "check_fp32", "compare", "explained_rows", "explanation", "found_layers"]
 
 COMPUTE = re.compile(r"conv|correlation|gemm|matmul|matrixmultiply", re.IGNORECASE)  # kinds that do the arithmetic
 ROW = re.compile(r"\s*Name: (?P<name>.*?), LayerType: (?P<kind>[^,]*), (?P<rest>Inputs: .*)")
@@ -124,6 +125,9 @@ class Loss(Protocol):
     dnme_pt: float
 
 
+LOSS_KEYS = ("psnr_fp32_db", "dpsnr_db", "dnme_pt")
+
+
 def explanation(
     asked: Mapping[str, str],
     found: Mapping[str, str],  # layer -> precision read back
@@ -143,6 +147,24 @@ def explanation(
     if losses:
         head += "  against fp32  PSNR lost    NME lost   (this layer alone in int8)"
     return [head, *rows]
+
+
+def explained_rows(
+    asked: Mapping[str, str],
+    found: Mapping[str, str],
+    losses: Sequence[Loss] = (),
+) -> list[dict[str, Any]]:
+    """The same for programs: a dict a layer, with the numbers of LOSS_KEYS where it was measured; None: not finite."""
+    alone = {loss.name: {key: float(getattr(loss, key)) for key in LOSS_KEYS} for loss in losses}
+    return [
+        {
+            "name": name,
+            "asked": precision,
+            "found": found[name],
+            **{key: n if math.isfinite(n) else None for key, n in alone.get(name, {}).items()},
+        }
+        for name, precision in asked.items()
+    ]
 
 
 def _precision(layers: Iterable[Layer]) -> set[str]:

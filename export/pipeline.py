@@ -19,7 +19,7 @@ from export.cpu import cpu_typed
 from export.faces import Faces, load_faces
 from export.gate import Answer, Runner, Verdict, answer, judge, onnx_runner
 from export.graph import Model, read_model
-from export.layers import explanation
+from export.layers import explained_rows, explanation
 from export.options import Options
 from export.precision import Typed, typed_graph
 from export.prepare import LOSSY, Setup
@@ -223,4 +223,5 @@ class _Run:
     def explained(self, asked: Mapping[str, str], found: Mapping[str, str], losses: Sequence[LayerLoss]) -> None:
         """The table of --explain."""
         if self.options.explain:
-            self.progress.say("\n".join(explanation(asked, found, losses)))
+            rows = explained_rows(asked, found, losses)
+            self.progress.layers("\n".join(explanation(asked, found, losses)), rows)

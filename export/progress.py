@@ -2,6 +2,8 @@
 
 {"event": "stage", "name": ..., "index": i, "of": n, "eta_s": ...}
 {"event": "progress", "name": ..., "fraction": 0..1, "eta_s": ...}
+{"event": "note", "text": ...}: what a terminal would show besides
+{"event": "layers", "layers": [{"name": ..., "asked": ..., "found": ..., ...}]}: the table of --explain
 {"event": "done", "engine": path, "manifest": {...}}
 {"event": "error", "expected": ..., "got": ..., "remedy": ..., "exit": code}
 """
@@ -90,6 +92,15 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Lines for people, above the bar."""
+        self._event("note", text=text)
+        self._write(text)
+
+    def layers(self, text: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """A table of layers: as text for people, as rows for programs."""
+        self._event("layers", layers=[dict(row) for row in rows])
+        self._write(text)
+
+    def _write(self, text: str) -> None:
         if self._kind == "text":
             self._clear()
             self._err.write(text + "\n")

@@ -55,13 +55,18 @@ def test_an_engine_and_its_manifest(model, tmp_path, capsys):
 
 
 def test_json_events(model, tmp_path, capsys):
-    assert build(model, "-o", tmp_path / "x.engine", "--json", "--int8") == 0
+    assert build(model, "-o", tmp_path / "x.engine", "--json", "--int8", "--explain") == 0
     told = events(capsys)
     assert [one["name"] for one in told if one["event"] == "stage"] == [
-        "read model", "draw faces", "write precision", "gate the graph", "build", "save",
+        "read model", "draw faces", "measure layers", "write precision", "gate the graph", "build", "save",
     ]  # fmt: skip
-    for one in told[:-1]:
-        assert one["event"] in ("stage", "progress") and one["eta_s"] >= 0
+    assert all(one["eta_s"] >= 0 for one in told if one["event"] in ("stage", "progress"))
+    assert "gate int8 on 32 faces of builtin" in next(one["text"] for one in told if one["event"] == "note")
+    layers = next(one["layers"] for one in told if one["event"] == "layers")
+    assert {row["name"]: row["asked"] for row in layers} == told[-1]["manifest"]["asked"]
+    assert [row["found"] for row in layers] == [row["asked"] for row in layers]
+    measured = {row["name"] for row in layers if row.get("psnr_fp32_db", 0) > 20}
+    assert measured == {"b0.conv1", "b0.conv2", "b1.conv1", "b1.conv2"}
     assert told[-1]["event"] == "done" and told[-1]["engine"] == str(tmp_path / "x.engine")
     assert told[-1]["manifest"] == json.loads((tmp_path / "x.engine.json").read_text())
     assert told[-1]["manifest"]["found"] == {"fp16": 3, "int8": 4}

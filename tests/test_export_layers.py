@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from export.layers import check_fp32, compare, explanation, found_layers
+from export.layers import check_fp32, compare, explained_rows, explanation, found_layers
 from export.sensitivity import LayerLoss
 from sdk.errors import BuildError
 
@@ -151,6 +151,10 @@ def test_the_table_of_explain():
     assert "PSNR lost" in head
     assert " ".join(first.split()) == "conv1 int8 int8 51.2 dB +0.012 dB -0.003 pt"
     assert last.split() == ["last", "fp16", "fp16"]
+    assert explained_rows(asked, found, [LayerLoss("conv1", float("nan"), 0.012, -0.003, 0.1)]) == [
+        dict(name="conv1", asked="int8", found="int8", psnr_fp32_db=None, dpsnr_db=0.012, dnme_pt=-0.003),
+        dict(name="last", asked="fp16", found="fp16"),
+    ]
 
 
 def test_narrow_floats_where_fp32_was_promised():

@@ -35,7 +35,8 @@ def test_json_lines_are_the_contracts():
     progress.stage("build")
     clock.now_s += 4
     progress.fraction(0.25)
-    progress.say("not for programs")
+    progress.say("half of\nthe way")
+    progress.layers("for people", [{"name": "stem", "asked": "fp16", "found": "fp16"}])
     progress.stage("save")
     progress.done("x.engine", {"precision": "fp16"})
     progress.close()
@@ -43,6 +44,8 @@ def test_json_lines_are_the_contracts():
         {"event": "stage", "name": "read", "index": 1, "of": 3, "eta_s": 10.0},
         {"event": "stage", "name": "build", "index": 2, "of": 3, "eta_s": 18.0},  # twice as slow as thought
         {"event": "progress", "name": "build", "fraction": 0.25, "eta_s": 14.0},
+        {"event": "note", "text": "half of\nthe way"},
+        {"event": "layers", "layers": [{"name": "stem", "asked": "fp16", "found": "fp16"}]},
         {"event": "stage", "name": "save", "index": 3, "of": 3, "eta_s": 0.7},
         {"event": "done", "engine": "x.engine", "manifest": {"precision": "fp16"}},
     ]
