@@ -148,6 +148,24 @@ def test_the_spec_promises_components_and_no_landmarks():
     assert (spec.heatmap_kind, spec.colour, spec.value_range) == ("components", "bgr", (-1.0, 1.0))
 
 
+def test_concatenations_are_in_the_order_of_the_authors_weights():
+    """Input first at 16² and 64², an encoder's level after the decoder's, P before H4, Q2 before Q1."""
+    model, seen = small(), {}
+    for name in ("transformer", "fuse", "out", "autoencoder.up.1"):
+        model.get_submodule(name).register_forward_pre_hook(lambda m, x, name=name: seen.update({name: x[0]}))
+    lr = picture()
+    with torch.inference_mode():
+        out = model(lr)
+        assert torch.equal(model.autoencoder(lr)[:, :3], lr)
+        down = model.autoencoder.down
+        assert torch.equal(seen["autoencoder.up.1"][:, 64:], down[2](down[1](down[0](lr))))
+        assert torch.equal(seen["transformer"][:, :3, ::4, ::4], lr)
+        assert torch.equal(seen["fuse"][:, :4], model.upright_features(lr))
+        assert torch.equal(seen["fuse"][:, 4:], out["heatmaps"])
+        around = model.around(F.interpolate(model.upright_features(lr), scale_factor=2.0, mode="nearest"))
+        assert torch.equal(seen["out"][:, :4], around)
+
+
 def test_the_picture_is_clamped_when_not_training():
     model = small()
     with torch.no_grad():

@@ -10,7 +10,7 @@ A tilted face of 16 px becomes an upright one of 128 px, guided by maps of eyes,
 Sizes, biases and the order of concatenations are the authors' released Torch code's; their file of the transformer is
 missing, see mtun_stn.py. Pictures are BGR in [-1, 1]. The output is clamped to that when not training, as theirs at
 test time. The branches are in mtun_heatmaps.py and mtun_stn.py; `Discriminator` (URDGN's) returns a logit, the sigmoid
-is the loss's. Departures: `skip=False` is the paper's ablation without Q2; `autoencoder=False` drops the encoder and
+is the loss's. Departures: `skip=False` is the Ours† of Table 1, without Q2; `autoencoder=False` drops the encoder and
 decoder around 16², 95 % of the weights, which no paper reports.
 """
 
@@ -63,7 +63,7 @@ def conv3(inputs: int, outputs: int) -> nn.Conv2d:
 
 
 class Autoencoder(nn.Module):
-    """lr [N,3,16,16] -> [N,8g+3,16,16]: down to one cell and back, each level beside its encoder's, lr last."""
+    """lr [N,3,16,16] -> [N,3+8g,16,16]: down to one cell and back, each level before its encoder's; lr comes first."""
 
     def __init__(self, g: int) -> None:
         super().__init__()
@@ -73,13 +73,14 @@ class Autoencoder(nn.Module):
         self.up = nn.ModuleList([first, decode(48 * g, 24 * g), decode(28 * g, 16 * g), decode(17 * g, 8 * g)])
 
     def forward(self, lr: Tensor) -> Tensor:
-        levels = [lr]
-        for layer in self.down:
-            levels.append(layer(levels[-1]))
-        x = levels.pop()
-        for layer in self.up:
-            x = torch.cat([layer(x), levels.pop()], dim=1)
-        return x
+        e1 = self.down[0](lr)
+        e2 = self.down[1](e1)
+        e3 = self.down[2](e2)
+        x = self.up[0](self.down[3](e3))
+        x = self.up[1](torch.cat([x, e3], dim=1))
+        x = self.up[2](torch.cat([x, e2], dim=1))
+        x = self.up[3](torch.cat([x, e1], dim=1))
+        return torch.cat([lr, x], dim=1)
 
 
 class MTUN(nn.Module):
