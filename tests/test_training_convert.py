@@ -10,7 +10,6 @@ from sdk.errors import InputError, OutputError
 from sdk.image.crop import landmark_box, square_windows
 from training.data.archive import Options
 from training.data.convert import convert, main
-from training.data.labels import FLIPS, read_labels
 from training.data.packs import open_pack
 from training.data.store import load_store
 from training.evaluate import Options as EvaluateOptions
@@ -157,37 +156,6 @@ def test_a_turn_in_the_exif_data_is_not_applied(tmp_path):
     np.testing.assert_allclose(pack.points["a"][30], (column, row), atol=0.6)
 
 
-def test_other_orders_of_points_have_their_own_file(tmp_path):
-    source = tmp_path / "helen"
-    (source / "annotation").mkdir(parents=True)
-    points = RNG.uniform(30, 90, (194, 2))
-    (source / "annotation" / "1.txt").write_text("a_1\n" + "\n".join(f"{x} , {y}" for x, y in points))
-    Image.fromarray(photo()).save(source / "a_1.jpg")
-    assert convert("helen194", source, out=tmp_path / "a").points == {"194": 1}
-    pack = open_pack(tmp_path / "a")
-    assert not pack.points  # the 68 of 300-W alone
-    labels = read_labels(pack, "194")
-    assert labels.points["a_1"].shape == (194, 2) and labels.visible["a_1"].all()
-    with pytest.raises(InputError, match=r"landmarks_19.npz in a; got \['landmarks_194.npz'\]"):
-        read_labels(pack, "19")
-    np.savez(tmp_path / "a" / "landmarks_194.npz", id=np.array(["a_1"]), points=np.zeros((1, 190, 2)))
-    with pytest.raises(InputError, match="194 finite points"):
-        read_labels(pack, "194")
-
-
-def test_boxes_are_cut_by_the_rule_for_boxes(tmp_path):
-    source = tmp_path / "wider"
-    source.mkdir()
-    Image.fromarray(photo()).save(source / "a.jpg")
-    (source / "wider_face_train_bbx_gt.txt").write_text("a.jpg\n2\n40 30 40 50 0 0 0 0 0 0\n3 3 5 5 0 0 0 0 0 0\n")
-    made = convert("wider", source, out=tmp_path / "a")
-    assert made.pictures == 1 and "below 16" in made.skips.entries[0].reason
-    (row,) = rows_of(tmp_path / "a" / "index.csv")
-    side = 1.38 * np.sqrt(40 * 50)
-    assert float(row["native_side"]) == pytest.approx(side, abs=0.01)
-    assert float(row["box_x1"]) - float(row["box_x0"]) == pytest.approx(40 * int(row["w"]) / side, abs=0.01)
-
-
 def test_verification_and_picture_pairs(tmp_path):
     lfw = tmp_path / "lfw"
     for name in ("A", "B"):
@@ -214,8 +182,3 @@ def test_verification_and_picture_pairs(tmp_path):
     assert "20 x 10 px of a truth of 43 x 30 is not 1/3" in made.skips.entries[0].reason
     kept = np.asarray(Image.open(sets / "LRbicx2" / "a.png"))
     np.testing.assert_array_equal(open_pack(tmp_path / "p").picture(rows[1]), kept)  # stored without loss
-
-
-def test_mirrors_are_involutions():
-    for order in FLIPS.values():
-        assert (order[order] == np.arange(len(order))).all()

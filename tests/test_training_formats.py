@@ -121,6 +121,9 @@ def test_300wlp_reads_both_kinds_of_points_and_the_pose(tmp_path, packed):
     (sample,) = lp.read_300wlp(tmp_path, Skips(), points="3d")
     assert sample.scheme == "68-3d"
     np.testing.assert_allclose(sample.points, FACE + 2.0, atol=1e-5)
+    both["pts_2d"][67, 1] = np.nan
+    scipy_io.savemat(tmp_path / "landmarks" / "AFW" / "AFW_1_0_pts.mat", both)
+    assert not list(lp.read_300wlp(tmp_path, skips)) and "point 68 of 68 is not finite" in skips.entries[-1].reason
 
 
 def test_aflw2000_hides_the_points_marked_minus_one(tmp_path):

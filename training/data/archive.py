@@ -29,6 +29,7 @@ from training.data.labels import write_labels
 WINDOWS = ("landmarks", "face", "crop", "whole")
 COLUMNS = ("id", "file", "split", "kind", "scale", "w", "h", "native_side", "outside", "x0", "y0")
 POSE = ("yaw", "pitch", "roll")
+BROW_TO_CHIN = ("19", "21", "39", "68", "68-3d", "194")  # orders whose box the rule for landmarks was made for
 BOX = ("box_x0", "box_y0", "box_x1", "box_y1")
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)  # what Pillow raises
 MAX_WINDOW_PICTURES = 8  # a window's side beyond so many sides of its picture is a mistake
@@ -154,22 +155,23 @@ def window_of(
 ) -> tuple[npt.NDArray[np.float64] | None, str]:
     """The square window [1, 4] in edge coordinates, or None and the reason.
 
-    A data set's rule falls back on what the sample has: without a box to the points, without points to the box.
+    A data set's rule falls back on what the sample has: without points from brow to chin to the box, without a box to
+    the points, and without both to the whole picture.
     """
     height, width = frame_hw
     seen = sample.points[sample.visible]
     kind = options.window
-    if kind == "landmarks" and len(seen) < 2:
-        kind = "face"
+    spread = len(seen) > 1 and sample.scheme in BROW_TO_CHIN
+    if kind == "landmarks" and not spread:
+        kind = "face" if sample.box is not None else "whole"
     elif kind in ("face", "crop") and sample.box is None:
-        kind = "landmarks" if len(seen) > 1 else "whole"
+        kind = "landmarks" if spread else "whole"
     if kind == "whole":
         box = np.array([[0.0, 0.0, width, height]])
     elif kind == "landmarks":
         box = landmark_box(seen[None])
-    elif sample.box is None:
-        return None, "neither a box nor two points to cut by"
     else:
+        assert sample.box is not None, kind
         box = sample.box[None]
     if kind != "landmarks" or (box[:, 2:] > box[:, :2]).all():
         if not inside_fraction(box, frame_hw)[0] > 0:

@@ -28,7 +28,7 @@ FORMATS = {
     "ls3dw": Format(ls3dw.read_ls3dw, ls3dw.FIRST_PIXEL, False, "landmarks"),
     "aflw": Format(aflw.read_aflw, aflw.FIRST_PIXEL, False, "face"),
     "aflw-list": Format(aflw.read_aflw_list, aflw.FIRST_PIXEL, False, "face", ("mat", "csv")),
-    "celeba": Format(lists.read_celeba, lists.FIRST_PIXEL, False, "face", ("wild", "align")),
+    "celeba": Format(lists.read_celeba, lists.FIRST_PIXEL, False, "crop", ("wild", "align")),
     "helen194": Format(lists.read_helen, lists.FIRST_PIXEL, False, "landmarks", ("official", "fsrnet")),
     "wider": Format(lists.read_wider, lists.FIRST_PIXEL, False, "face"),
     "lfw": Format(pairs.read_lfw, None, True, "whole", holds="verification"),
