@@ -1,6 +1,6 @@
 """Build the kernels' code objects: `make -C kernels`, or `python -m scripts.build_kernels [--force] [--check]`.
 
-For every kernels/X.cu: kernels/built/X.fatbin with a cubin a GPU family and one PTX, and its line in built/index.json.
+For every kernels/X.cu: kernels/built/X.fatbin.xz with a cubin a GPU family and one PTX, and a line in built/index.json.
 What is up to date is left alone, so a second run takes no time. --check compiles everything for every target, a
 warning being an error, with NVRTC and, where it is installed, with nvcc, and keeps nothing.
 """
@@ -9,6 +9,7 @@ import argparse
 import concurrent.futures
 import hashlib
 import json
+import lzma
 import os
 import re
 import sys
@@ -70,14 +71,14 @@ def recipe() -> dict[str, Any]:
 
 def is_current(folder: Path, name: str, index: dict[str, Any]) -> bool:
     entry = index.get("files", {}).get(name)
-    binary = folder / "built" / f"{name}.fatbin"
+    binary = folder / "built" / f"{name}.fatbin.xz"
     if entry is None or not binary.is_file() or entry["source_sha256"] != source_digest(folder, name):
         return False
     return hashlib.sha256(binary.read_bytes()).hexdigest() == entry["binary_sha256"]
 
 
 def build(folder: Path = FOLDER, *, force: bool = False) -> list[str]:
-    """Names that were built. Raises ToolError."""
+    """Names that were built. Raises ToolError, after building what can be built."""
     made_by = recipe()
     try:
         index = read_index(folder)
@@ -88,30 +89,36 @@ def build(folder: Path = FOLDER, *, force: bool = False) -> list[str]:
     files = {source.stem: index.get("files", {}).get(source.stem) for source in sources(folder)}
     wanted = [source for source in sources(folder) if not is_current(folder, source.stem, index)]
     (folder / "built").mkdir(exist_ok=True)
+    problems: list[str] = []
     for source in wanted:
-        files[source.stem] = build_one(source)
-    content = json.dumps({**made_by, "files": files}, indent=1) + "\n"
+        try:
+            files[source.stem] = build_one(source)
+        except ToolError as error:
+            problems.append(str(error))
+    content = json.dumps({**made_by, "files": {k: v for k, v in files.items() if v}}, indent=1) + "\n"
     _replace(folder / "built" / "index.json", content.encode())
-    for binary in (folder / "built").glob("*.fatbin"):
-        if binary.stem not in files:
+    for binary in (folder / "built").glob("*.fatbin*"):
+        if binary.name.removesuffix(".fatbin.xz") not in files:
             binary.unlink()
+    if problems:
+        raise ToolError("\n".join(problems))
     return [source.stem for source in wanted]
 
 
 def build_one(source: Path) -> dict[str, Any]:
-    """Writes built/X.fatbin; its line of the index. Raises ToolError."""
+    """Writes built/X.fatbin.xz; its line of the index. Raises ToolError."""
     digest = source_digest(source.parent, source.stem)
     compilers = {major: Nvrtc.open(major) for major in (12, 13)}
     targets = (*CUBINS_12, *CUBINS_13, PTX)
     images = {target: compile_quietly(source, target, compilers[nvrtc_for(target)]) for target in targets}
     ptx = images[PTX].decode()
-    binary = kernel_tools.fat_binary(images)
+    binary = lzma.compress(kernel_tools.fat_binary(images))
     if digest != source_digest(source.parent, source.stem):
         raise ToolError(f"expected {source.name} to stay as it is; it changed while it was compiled; run it again")
-    _replace(source.parent / "built" / f"{source.stem}.fatbin", binary)
+    _replace(source.parent / "built" / f"{source.stem}.fatbin.xz", binary)
     return {
         "source_sha256": digest,
-        "binary": f"{source.stem}.fatbin",
+        "binary": f"{source.stem}.fatbin.xz",
         "binary_sha256": hashlib.sha256(binary).hexdigest(),
         "binary_bytes": len(binary),
         "ptx_version": re.findall(r"\.version\s+([\d.]+)", ptx)[0],

@@ -22,7 +22,12 @@ CONSTRAINTS = ROOT / "constraints" / "cpu.txt"
 OLDEST_PYTHON = (3, 11)  # the pins are for 3.11 and up; the package itself runs on 3.10
 
 # Job -> what pip installs. Every job holds the base install, so one job's stamp never breaks another's.
-JOBS = {"demo": ".", "check": ".[dev]", "test": ".[test,train,export,cuda,rtx]", "gpu": ".[export,cuda,tensorrt]"}
+JOBS = {
+    "demo": ".",
+    "check": ".[dev]",
+    "test": ".[test,train,export,cuda,rtx,kernels]",
+    "gpu": ".[export,cuda,tensorrt]",
+}
 
 
 class SetupError(Exception):

@@ -138,9 +138,9 @@ def run_nvcc(nvcc: Path, source: Path, target: str, output: Path, *, options: tu
 
 
 def fat_binary(images: dict[str, bytes]) -> bytes:  # "sm_87" -> cubin, "compute_80" -> PTX
-    """One file of all images, compressed so that drivers of CUDA 12.0 and later can read it. Raises ToolError."""
+    """One file of all images, not compressed: xz sees what they have in common. Raises ToolError."""
     library = ctypes.CDLL(str(find("lib/libnvfatbin.so.13", what="nvFatbin (nvidia-nvfatbin)", extra="kernels-build")))
-    flags = [b"-64", b"-compress-all", b"-compress-mode=speed"]  # speed: LZ4; others need drivers of CUDA 12.4
+    flags = [b"-64", b"-compress-mode=none"]
 
     def call(function: str, *arguments: object) -> None:
         status = getattr(library, function)(*arguments)

@@ -16,24 +16,21 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from sdk.cutting import Cut, Gpu, borrowing, cutting, gpu_of, pictures_cut
 from sdk.detect import Detector, open_detector
 from sdk.errors import BackendError, DetectorError, InputError
 from sdk.image.paste import paste
-from sdk.inputs import as_frame8, check_boxes, check_options, is_share, windows_of
-from sdk.pipeline import Cut, frame_cut, inside_of, pictures_cut, refined_windows, results_of, run_faces
+from sdk.inputs import as_frame8, check_boxes, check_options, check_strength, windows_of
+from sdk.networks import Model, open_all
+from sdk.pipeline import Face, inside_of, refined_windows, results_of, run_faces
 from sdk.result import FaceResult, FaceStatus
-from sdk.routing import check_outputs, routes_of
-from sdk.runtime.backend import Backend
-from sdk.runtime.onnx_file import read_onnx
-from sdk.runtime.opening import Opened, open_network
-from sdk.zoo import model_path, shipped_paths
+from sdk.routing import routes_of
 
 __all__ = ["PAINTED", "FaceEnhancer"]
 
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
-Model = str | Path | Backend
 
 # Mean heatmap peak. With picoface_x8 all of 100 validation faces of HELEN have 0.77 or more from 16 px, faces of video
 # frames 0.73 from 24 px, faces under noise of 20 levels 0.59 from 16 px; half of random windows without a face have
@@ -65,6 +62,8 @@ class FaceEnhancer:
         refine: how often a box of kind "face" is moved onto the landmarks found in it before the final pass. 0 is
             fastest, 1 (default) makes a loose box as good as a careful one.
         min_confidence: mean height of the heatmap peaks below which a face is reported as low_confidence.
+        kernels: with TensorRT cut, decode and make pictures on the GPU too, where our kernels cover the network;
+            describe() says whether. False: on the CPU.
 
     Raises:
         ModelError, BackendError (EngineError: an engine that does not fit here), DetectorError, MissingPackageError,
@@ -83,14 +82,17 @@ class FaceEnhancer:
         threads: int | None = None,
         refine: int = 1,
         min_confidence: float = MIN_CONFIDENCE,
+        kernels: bool = True,
     ) -> None:
         check_options(color=color, refine=refine, min_confidence=min_confidence, threads=threads, device=device)
         self.color = color
         self.refine = refine
         self.min_confidence = min_confidence
         self._detector = open_detector(detector, color=color)
-        self._opened = _open_all(model, backend, device=device, threads=threads, precision=precision)
-        self._routes = routes_of([one.network for one in self._opened])
+        self._opened = open_all(model, backend, device=device, threads=threads, precision=precision)
+        networks = [one.network for one in self._opened]
+        self._routes = routes_of(networks)
+        self._gpu, self._ways = gpu_of(networks) if kernels else (None, {})
 
     def __enter__(self) -> FaceEnhancer:
         return self
@@ -109,13 +111,15 @@ class FaceEnhancer:
         for one in self._opened:
             if one.ours:
                 one.network.close()
+        if self._gpu is not None:
+            self._gpu.close()
 
     def describe(self) -> str:
         """A line a network: what runs it, precision, device, file, and why it was chosen.
 
         `picoface_x8: onnxruntime, fp32 on cpu, .../picoface_x8.onnx (no NVIDIA driver: ...)`
         """
-        return "\n".join(one.line() for one in self._opened)
+        return "\n".join(one.line() + self._ways.get(id(one.network), "") for one in self._opened)
 
     def detect(
         self,
@@ -156,9 +160,41 @@ class FaceEnhancer:
         frame_hw = (frame8.shape[0], frame8.shape[1])
         windows, reasons = windows_of(boxes_px, frame_hw, kind=box_kind)
         refine = self.refine if box_kind == "face" else 0
-        return self._enhance(
-            boxes_px, windows, reasons, frame_cut(frame8, self.color), frame_hw=frame_hw, refine=refine
-        )
+        with cutting(self._gpu if len(boxes_px) else None, frame8, self.color) as (cut, gpu):
+            return self._enhance(boxes_px, windows, reasons, cut, frame_hw=frame_hw, refine=refine, gpu=gpu)[0]
+
+    def enhance_device(
+        self,
+        frame: object,  # [H, W, 3] uint8 on the GPU in self.color's order, or an sdk.runtime.kernel_frames.DeviceNv12
+        boxes: Any,  # array-like [N, 4] on the host, as for enhance()
+        *,
+        box_kind: str = "face",
+        strength: float = 1.0,
+        pictures: bool = False,
+        stream: object | None = None,
+    ) -> list[FaceResult]:
+        """enhance() and render() for a frame on the GPU (torch, cupy, pycuda, a decoder), in place.
+
+        The faces are pasted into `frame`, as render() does; it is complete when this returns. Only boxes, points and
+        scores cross to the host, and with `pictures` the faces; else `image` of a result is None.
+
+        Args:
+            stream: the caller's, on which the frame was written; None: see sdk.runtime.interop.
+
+        Raises:
+            BackendError: a network that the kernels do not cover, see describe(). InputError: as enhance(), render().
+        """
+        check_strength(strength)
+        boxes_px = check_boxes(boxes)
+        with borrowing(self._gpu, frame, self.color, stream=stream, why_not=self.describe()) as there:
+            windows, reasons = windows_of(boxes_px, there.size_hw, kind=box_kind)
+            refine = self.refine if box_kind == "face" else 0
+            there.require([route.backend for route in self._routes])
+            results, faces = self._enhance(
+                boxes_px, windows, reasons, there.cut, frame_hw=there.size_hw, refine=refine, gpu=there
+            )
+            found = [face and face.there for face in faces]
+            return there.finish(results, found, strength=strength, pictures=pictures, painted=PAINTED)
 
     def enhance_aligned(
         self,
@@ -177,7 +213,9 @@ class FaceEnhancer:
                 raise InputError("square face pictures", f"{picture.shape[1]} x {picture.shape[0]} px", remedy)
         boxes_px = np.array([[0, 0, len(picture), len(picture)] for picture in pictures], np.float64).reshape(-1, 4)
         reasons = [""] * len(pictures)
-        return self._enhance(boxes_px, boxes_px, reasons, pictures_cut(pictures, self.color), frame_hw=None, refine=0)
+        return self._enhance(boxes_px, boxes_px, reasons, pictures_cut(pictures, self.color), frame_hw=None, refine=0)[
+            0
+        ]
 
     def render(
         self,
@@ -193,8 +231,7 @@ class FaceEnhancer:
 
         Raises InputError for a strength outside [0, 1] or a frame that is not a picture.
         """
-        if not is_share(strength):
-            raise InputError("strength as a number in [0, 1]", repr(strength), "use 1 for the full effect, 0 for none")
+        check_strength(strength)
         frame8 = as_frame8(frame, self.color)
         canvas = frame8.copy()
         for group in _same_size([result for result in results if result.status in PAINTED]):
@@ -214,59 +251,21 @@ class FaceEnhancer:
         *,
         frame_hw: tuple[int, int] | None,  # None: the windows are whole pictures
         refine: int,
-    ) -> list[FaceResult]:
+        gpu: Gpu | None = None,
+    ) -> tuple[list[FaceResult], list[Face | None]]:
         routes = self._routes
         if not routes:
             raise BackendError("an open FaceEnhancer", "one after close()", "make a new one")
         for _ in range(refine):
-            first = run_faces(routes, windows, cut, pictures=False)
+            first = run_faces(routes, windows, cut, pictures=False, gpu=gpu)
             windows = refined_windows(windows, first, min_confidence=self.min_confidence)
-        faces = run_faces(routes, windows, cut)
+        faces = run_faces(routes, windows, cut, gpu=gpu)
         inside = np.ones(len(windows)) if frame_hw is None else inside_of(windows, frame_hw)
         minimum = self.min_confidence
-        return results_of(
+        results = results_of(
             faces, boxes, windows, reasons, inside=inside, cut=cut, color=self.color, min_confidence=minimum
         )
-
-
-def _open_all(
-    model: Model | Sequence[Model] | None,
-    backend: str,
-    *,
-    device: str | None,
-    threads: int | None,
-    precision: str | None,
-) -> list[Opened]:
-    """The networks to use; those opened here before one fails are closed again."""
-    if model is None:
-        models: Sequence[Any] = shipped_paths()
-    elif isinstance(model, Sequence) and not isinstance(model, str):
-        models = model
-    else:
-        models = [model]
-    if not models:
-        raise InputError("at least one model", "an empty sequence", "leave model out for the shipped ones")
-    opened: list[Opened] = []
-    try:
-        for one in models:
-            if isinstance(one, Backend):
-                opened.append(Opened(one, type(one).__name__, "", "", None, "the caller passed it in", ours=False))
-                check_outputs(one.spec)
-                continue
-            if not isinstance(one, (str, Path)):
-                remedy = "leave model out for the shipped ones"
-                raise InputError("a model as a name, a path or a Backend", repr(one), remedy)
-            path = model_path(one)
-            if path.suffix.lower() == ".onnx" and path.is_file():
-                check_outputs(read_onnx(path).spec)  # now, not after minutes of building an engine
-            opened.append(open_network(path, backend, device=device, threads=threads, precision=precision))
-            check_outputs(opened[-1].network.spec)
-    except BaseException:
-        for one in opened:
-            if one.ours:
-                one.network.close()
-        raise
-    return opened
+        return results, faces
 
 
 def _call_detector(

@@ -12,7 +12,7 @@ from sdk.errors import InputError
 from sdk.image.crop import BOX_KINDS, inside_fraction, square_windows
 from sdk.image.pixels import as_rgb8
 
-__all__ = ["COLOURS", "as_frame8", "check_boxes", "check_options", "is_share", "windows_of"]
+__all__ = ["COLOURS", "as_frame8", "check_boxes", "check_options", "check_strength", "is_share", "windows_of"]
 
 U8 = npt.NDArray[np.uint8]
 F64 = npt.NDArray[np.float64]
@@ -42,6 +42,12 @@ def check_options(*, color: Any, refine: Any, min_confidence: Any, threads: Any,
 def is_share(value: Any) -> bool:
     """Is it a number in [0, 1]?"""
     return not isinstance(value, bool) and isinstance(value, Real) and 0.0 <= float(value) <= 1.0
+
+
+def check_strength(strength: Any) -> None:
+    """Raises InputError for anything but a number in [0, 1]."""
+    if not is_share(strength):
+        raise InputError("strength as a number in [0, 1]", repr(strength), "use 1 for the full effect, 0 for none")
 
 
 def _is_whole(value: Any) -> bool:

@@ -5,29 +5,27 @@ Nothing here keeps state; sdk.enhancer.FaceEnhancer is the public door.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from sdk.cutting import Cut, Gpu, Picture
 from sdk.errors import ModelError
-from sdk.image.crop import apply_affine, crop, inside_fraction, landmark_box, square_windows, window_affine
+from sdk.image.crop import apply_affine, inside_fraction, landmark_box, square_windows, window_affine
 from sdk.image.heatmap import decode
 from sdk.image.pixels import from_network, to_network
 from sdk.result import FaceResult, FaceStatus
 from sdk.routing import MAX_SHRINK, Route, choose_routes
 from sdk.sharpness import BLOWN_UP, SHARP, detail_ratio, octave_ratio
 
-__all__ = ["Cut", "Face", "frame_cut", "pictures_cut", "refined_windows", "results_of", "run_faces"]
+__all__ = ["Face", "refined_windows", "results_of", "run_faces"]
 
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
-
-# Cuts windows [n, 4] (of the faces with these indices [n]) out as float32 [n, size, size, 3] RGB, 0..255.
-Cut = Callable[[Index, F64, int], F32]
 
 TOO_SMALL_PX = 10.0  # window side; a face then has 6 to 7 px: who it is and how it looks are the network's guesses
 INSIDE_ENOUGH = 0.95  # a window reaches half the face beyond the landmarks: this much overhang meets no face
@@ -40,38 +38,12 @@ class Face:
     """What a network gave for one window."""
 
     route: Route
-    image: U8 | None  # [S, S, 3] RGB; None when only landmarks were asked for
+    image: U8 | None  # [S, S, 3] RGB; None when only landmarks were asked for, or when the picture is `there`
     landmarks: F32 | None  # [K, 2] frame px
     scores: F32 | None  # [K]
     spread: F32 | None  # [K] frame px
     confidence: float  # mean heatmap peak, NaN without landmarks
-
-
-def frame_cut(
-    frame: U8,  # [H, W, 3]
-    color: str,
-) -> Cut:
-    """Cuts out of one frame; only the cut pixels are brought into RGB order."""
-
-    def cut(index: Index, windows: F64, size: int) -> F32:
-        crops = crop(frame, windows, size=size)  # [n, size, size, 3]
-        return crops if color == "rgb" else crops[..., ::-1]
-
-    return cut
-
-
-def pictures_cut(
-    pictures: Sequence[U8],  # each [H, W, 3]
-    color: str,
-) -> Cut:
-    """Cuts face i out of picture i."""
-    cuts = [frame_cut(picture, color) for picture in pictures]
-
-    def cut(index: Index, windows: F64, size: int) -> F32:
-        crops: list[F32] = [cuts[i](index, windows[k : k + 1], size) for k, i in enumerate(index.tolist())]
-        return np.concatenate(crops)
-
-    return cut
+    there: Picture | None = None  # a picture that stays on the GPU
 
 
 def run_faces(
@@ -80,6 +52,7 @@ def run_faces(
     cut: Cut,
     *,
     pictures: bool = True,
+    gpu: Gpu | None = None,  # where the frame is too; None: all but the network runs here
 ) -> list[Face | None]:
     """A Face for every window that is not NaN; with pictures=False the landmarks alone are worked out."""
     faces: list[Face | None] = [None] * len(windows)
@@ -90,7 +63,11 @@ def run_faces(
         members = valid[choice == number]
         for start in range(0, len(members), route.batch):
             index = members[start : start + route.batch]
-            for i, face in zip(index.tolist(), _run_batch(route, index, windows[index], cut, pictures), strict=True):
+            if gpu is not None and gpu.covers(route.backend):
+                found = _run_there(route, windows[index], gpu, pictures)
+            else:
+                found = _run_batch(route, index, windows[index], cut, pictures)
+            for i, face in zip(index.tolist(), found, strict=True):
                 faces[i] = face
     return faces
 
@@ -141,9 +118,37 @@ def _run_batch(
     points = apply_affine(decoded.points, window_affine(windows, size=cells)).astype(np.float32)  # [n, K, 2]
     cell_px = ((windows[:, 2] - windows[:, 0]) / cells)[:, None]  # [n, 1]
     spread = (decoded.spread * cell_px).astype(np.float32)  # [n, K]
-    scores: list[F32] = [one.astype(np.float32) for one in decoded.scores]  # means by face: the same bits in any batch
+    return _faces(route, images, points, decoded.scores.astype(np.float32), spread)
+
+
+def _run_there(
+    route: Route,
+    windows: F64,  # [n, 4]
+    gpu: Gpu,
+    pictures: bool,
+) -> list[Face]:
+    """As _run_batch, with the crops, pictures and landmarks made on the GPU."""
+    found = gpu.run(route.backend, windows, route.lr_size, pictures=pictures)
+    images: Sequence[U8 | None] = [None] * len(windows)
+    if found.images is not None:
+        images = [image.copy() for image in found.images]  # each its own memory
+    if found.points is None:
+        faces = [Face(route, image, None, None, None, float("nan")) for image in images]
+    else:
+        faces = _faces(route, images, found.points, found.scores, found.spread)
+    return [replace(face, there=one) for face, one in zip(faces, found.there, strict=True)] if found.there else faces
+
+
+def _faces(
+    route: Route,
+    images: Sequence[U8 | None],  # n, each [S, S, 3]
+    points: F32,  # [n, K, 2]
+    scores: F32,  # [n, K]
+    spread: F32,  # [n, K]
+) -> list[Face]:
+    """Each with its own memory; means by face: the same bits in any batch."""
     return [
-        Face(route, image, points[i].copy(), scores[i], spread[i].copy(), float(np.mean(scores[i])))
+        Face(route, image, points[i].copy(), scores[i].copy(), spread[i].copy(), float(scores[i].mean()))
         for i, image in enumerate(images)
     ]
 
@@ -192,7 +197,7 @@ def results_of(
     color: str,
     min_confidence: float,
 ) -> list[FaceResult]:
-    """One FaceResult a box; pictures in the order of `color`."""
+    """One FaceResult a box; pictures in the order of `color`, None for those that are on a GPU."""
     results: list[FaceResult] = []
     for i, face in enumerate(faces):
         if face is None:
@@ -201,24 +206,25 @@ def results_of(
         side = float(windows[i, 2] - windows[i, 0])
         status, reason = _status(face, side, float(inside[i]), min_confidence)
         image = face.image
-        assert image is not None, i  # results come from passes with pictures
+        assert image is not None or face.there is not None, i  # results come from passes with pictures
         if side > MAX_SHRINK * face.route.lr_size:  # the input has lost detail that the frame may hold
             index, window = np.array([i]), windows[i : i + 1]
             sharp = cut(index, window, face.route.hr_size)[0]  # [S, S, 3]
-            ratio = detail_ratio(sharp, image, cut(index, window, face.route.lr_size)[0])
+            ours = image if image is not None else _fetched(face)
+            ratio = detail_ratio(sharp, ours, cut(index, window, face.route.lr_size)[0])
             if ratio >= SHARP:
                 image = (sharp + 0.5).astype(np.uint8)
                 if status is not FaceStatus.LOW_CONFIDENCE:
                     status, reason = FaceStatus.NOT_DEGRADED, "the frame is at least as sharp as our output"
         results.append(
             FaceResult(
-                image=image if color == "rgb" else np.ascontiguousarray(image[..., ::-1]),
+                image=image if image is None or color == "rgb" else np.ascontiguousarray(image[..., ::-1]),
                 landmarks=face.landmarks,
                 scores=face.scores,
                 spread=face.spread,
                 box_xyxy_px=boxes[i].copy(),
                 window=windows[i].copy(),
-                crop_to_frame=window_affine(windows[i : i + 1], size=image.shape[0])[0].copy(),
+                crop_to_frame=window_affine(windows[i : i + 1], size=face.route.hr_size)[0].copy(),
                 status=status,
                 reason=reason,
                 model=face.route.backend.spec.name,
@@ -226,6 +232,11 @@ def results_of(
             )
         )
     return results
+
+
+def _fetched(face: Face) -> U8:
+    assert face.there is not None, face
+    return face.there.host()
 
 
 def _status(face: Face, side: float, inside: float, min_confidence: float) -> tuple[FaceStatus, str]:

@@ -226,6 +226,7 @@ def install(monkeypatch, cuda=None, library=None):
     library = FakeLibrary(cuda.gpus) if library is None else library
     monkeypatch.setattr(gpu, "_open_library", lambda: library)
     monkeypatch.setitem(sys.modules, "cuda.bindings.driver", cuda)
+    monkeypatch.setattr(gpu, "compile_cuda", lambda source, sm: b"\x7fELF")  # the real one asks the real driver module
     gpu.driver.cache_clear()
     monkeypatch.setattr(gpu, "driver", gpu.driver.__wrapped__)  # nothing of a fake stays behind
     return cuda

@@ -42,5 +42,6 @@ def running(monkeypatch, tmp_path, *, memory_bytes=1 << 30, gpus=1, version="10.
     while opened:
         opened.pop().close()
     gc.collect()
-    assert cuda.problems == []
-    assert cuda.live == {} and trt.contexts == 0 and len(trt.engines) == 0
+    assert cuda.problems == [], cuda.problems
+    assert cuda.live == {}, cuda.live
+    assert trt.contexts == 0 and len(trt.engines) == 0

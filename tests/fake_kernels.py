@@ -73,7 +73,7 @@ class Modules:
             self.launches.append((kernel, grid, block))
             try:
                 host_kernels(name).launch(kernel, args, grid=grid, block=block)
-            except kernel_host.KernelFault as fault:
+            except kernel_host.KernelFaultError as fault:
                 self.problems.append(str(fault))
                 raise Failed("CUDA_ERROR_LAUNCH_FAILED") from fault
 

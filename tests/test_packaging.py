@@ -14,8 +14,11 @@ import sdk
 
 ROOT = Path(__file__).resolve().parents[1]
 TOP_LEVEL = {"sdk", "export", "benchmarks"}
+KERNELS = "sdk._kernels"  # the folder kernels/, which holds no Python
+MAX_KERNELS_MB = 3.0  # binaries of all kernels
 MAX_MODELS_MB = 10.0  # shipped weights, all together
 MAX_INT8_MB = 4.0  # and their INT8 files for the CPU
+SUFFIXES = {".py", ".onnx", ".npz", ".typed", ".json", ".cu", ".cuh", ".xz"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
@@ -52,7 +55,7 @@ def test_holds_three_names_and_no_more(members):
 
 
 def test_holds_every_module_of_its_packages(members):
-    for package in PROJECT["tool"]["setuptools"]["packages"]:
+    for package in set(PROJECT["tool"]["setuptools"]["packages"]) - {KERNELS}:
         folder = ROOT.joinpath(*package.split("."))
         wanted = {PurePosixPath(path.relative_to(ROOT).as_posix()) for path in folder.glob("*.py")}
         assert wanted and wanted <= set(members), sorted(map(str, wanted - set(members)))
@@ -61,7 +64,16 @@ def test_holds_every_module_of_its_packages(members):
 def test_every_package_of_the_tree_is_listed():
     folders = {path.parent for name in TOP_LEVEL for path in (ROOT / name).rglob("*.py")}
     packages = {".".join(folder.relative_to(ROOT).parts) for folder in folders}
-    assert packages == set(PROJECT["tool"]["setuptools"]["packages"])
+    assert packages == set(PROJECT["tool"]["setuptools"]["packages"]) - {KERNELS}
+
+
+def test_ships_the_kernels_with_their_sources(members):
+    """As package data of sdk._kernels: another distribution owns the import name `kernels`."""
+    shipped = {path.relative_to("sdk/_kernels") for path in members if path.parts[:2] == ("sdk", "_kernels")}
+    sources = {PurePosixPath(p.name) for pattern in ("*.cu", "*.cuh") for p in (ROOT / "kernels").glob(pattern)}
+    built = {PurePosixPath("built", f"{p.stem}.fatbin.xz") for p in sources if p.suffix == ".cu"}
+    assert shipped == {*sources, *built, PurePosixPath("built/index.json")}
+    assert sum(size for path, size in members.items() if path.suffix == ".xz") <= MAX_KERNELS_MB * 1e6
 
 
 def test_ships_the_models_within_their_budget(members):
@@ -73,8 +85,8 @@ def test_ships_the_models_within_their_budget(members):
     assert sum(models.values()) - sum(quantised.values()) <= MAX_MODELS_MB * 1e6, models
 
 
-def test_holds_only_code_and_models(members):
-    strangers = [str(path) for path in members if path.suffix not in {".py", ".onnx", ".npz", ".typed", ".json"}]
+def test_holds_only_code_models_and_kernels(members):
+    strangers = [str(path) for path in members if path.suffix not in SUFFIXES]
     assert not strangers, strangers
 
 

@@ -40,15 +40,16 @@ def test_faces_equal_those_of_onnxruntime(install, models, tmp_path):
     install("10.13.3")
     with FaceEnhancer(models, threads=1, backend="onnxruntime") as reference:
         wanted = reference.enhance(FRAME, BOXES)
-    for _ in range(2):
-        with FaceEnhancer(models) as enhancer:
+    for kernels in (False, True):
+        with FaceEnhancer(models, kernels=kernels) as enhancer:
             found = enhancer.enhance(FRAME, BOXES)
             lines = enhancer.describe().splitlines()
         assert [result.model for result in found] == [result.model for result in wanted]
         assert len({result.model for result in found}) == 2
         for mine, theirs in zip(found, wanted, strict=True):
-            np.testing.assert_array_equal(mine.image, theirs.image)
-            np.testing.assert_array_equal(mine.landmarks, theirs.landmarks)
+            off = np.abs(mine.image.astype(int) - theirs.image).max()
+            assert off <= (1 if kernels else 0)
+            np.testing.assert_allclose(mine.landmarks, theirs.landmarks, rtol=0, atol=1e-3 if kernels else 0)
         assert lines[0].startswith("tiny_x8: TensorRT 10.13.3, fp16 on cuda:0, ") and "(found Fake GPU)" in lines[0]
     assert len(fake_builder.runs_of(tmp_path)) == 2  # one a network
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import lzma
 
 import pytest
 
@@ -9,6 +10,7 @@ from sdk.errors import BackendError, MissingPackageError
 from sdk.runtime import kernel_files
 from sdk.runtime.kernel_files import load_code, runs_on, source_digest
 
+PACKED = lzma.compress(b"code")
 TARGETS = ["sm_75", "sm_80", "sm_87", "sm_90", "sm_120", "compute_80"]
 
 
@@ -19,7 +21,7 @@ def folder(tmp_path):
     (tmp_path / "common.cuh").write_text('#include "host/runner.hpp"\n')
     (tmp_path / "demo.cuh").write_text('#include "common.cuh"\nstruct DemoArgs {};\n')
     (tmp_path / "demo.cu").write_text('#include "demo.cuh"\n#include <cuda_fp16.h>\n')
-    (tmp_path / "built" / "demo.fatbin").write_bytes(b"code")
+    (tmp_path / "built" / "demo.fatbin.xz").write_bytes(PACKED)
     write_index(tmp_path)
     return tmp_path
 
@@ -27,8 +29,8 @@ def folder(tmp_path):
 def write_index(folder, **changes):
     about = dict(
         source_sha256=source_digest(folder, "demo"),
-        binary="demo.fatbin",
-        binary_sha256=hashlib.sha256(b"code").hexdigest(),
+        binary="demo.fatbin.xz",
+        binary_sha256=hashlib.sha256(PACKED).hexdigest(),
         kernels={"demo_f16": {"args_bytes": 24, "threads": 128}},
     )
     index = {"version": 1, "targets": TARGETS, "files": {"demo": {**about, **changes}}}
@@ -79,11 +81,11 @@ def edit_header(folder):
 
 
 def lose_binary(folder):
-    (folder / "built" / "demo.fatbin").unlink()
+    (folder / "built" / "demo.fatbin.xz").unlink()
 
 
 def flip_bit(folder):
-    (folder / "built" / "demo.fatbin").write_bytes(b"cod\xe4")
+    (folder / "built" / "demo.fatbin.xz").write_bytes(PACKED[:-1] + b"?")
 
 
 def lose_index(folder):
@@ -102,14 +104,20 @@ def other_index(folder):
     (folder / "built" / "index.json").write_text('{"version": 1, "targets": [], "files": {}}')
 
 
+def no_archive(folder):
+    (folder / "built" / "demo.fatbin.xz").write_bytes(b"plain")
+    write_index(folder, binary_sha256=hashlib.sha256(b"plain").hexdigest())
+
+
 def lose_sizes(folder):
     write_index(folder, kernels={"demo_f16": {"threads": 128}})
 
 
 DAMAGES = [
-    (edit_header, "demo.fatbin is stale"),
-    (lose_binary, "demo.fatbin is missing"),
-    (flip_bit, "demo.fatbin is damaged"),
+    (edit_header, "demo.fatbin.xz is stale"),
+    (lose_binary, "demo.fatbin.xz is missing"),
+    (flip_bit, "demo.fatbin.xz is damaged"),
+    (no_archive, "demo.fatbin.xz cannot be unpacked"),
     (lose_index, "no built/index.json"),
     (cut_index, "built/index.json is damaged"),
     (old_index, "of another release"),

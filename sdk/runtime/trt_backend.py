@@ -8,6 +8,7 @@ Threads: each has a lane of its own (stream, contexts, buffers, graphs; see lane
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import weakref
@@ -120,6 +121,11 @@ class TrtBackend:
             ours = device_run.borrow_input(lane, batch, stream)
             self._check(ours.shape, ours.dtype, engine.source.dtype)
             return device_run.run(lane, ours, out=out, stream=stream)
+
+    def lease(self) -> contextlib.AbstractContextManager[Lane]:
+        """A lane for this thread alone, with the GPU current: what sdk.runtime.face_runner works in."""
+        self._open()
+        return self._pool.lease()
 
     def close(self) -> None:
         """Frees everything on the GPU; runs still going on in other threads finish first."""

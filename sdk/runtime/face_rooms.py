@@ -1,0 +1,97 @@
+"""Memory for the faces of one frame or of one batch: named arrays on the GPU and pinned ones on the host, that grow."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sdk.runtime.device import Buffer, Device, PinnedBuffer, Stream
+from sdk.runtime.interop import DeviceArray
+
+__all__ = ["Rooms", "rows_of"]
+
+
+class Rooms:
+    """Arrays for work on one stream. A name's memory is used anew by every array() of it; it grows in powers of two.
+
+    What was replaced is freed by settle(), to be called after the stream was waited for.
+    """
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self._buffers: dict[str, Buffer] = {}
+        self._pinned: dict[str, PinnedBuffer] = {}
+        self._retired: list[Buffer | PinnedBuffer] = []
+
+    def array(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike, *, stream: Stream) -> DeviceArray:
+        """Memory on the GPU, not set to anything. Raises BackendError when there is not enough."""
+        size_bytes = _bytes(shape, dtype)
+        held = self._buffers.get(name)
+        if held is None or held.size_bytes < size_bytes:
+            if held is not None:
+                self._retired.append(held)
+            held = self._buffers[name] = Buffer(self.device, _room(size_bytes), name)
+        return DeviceArray(self.device, held.pointer, shape, dtype, owner=held, stream=stream)
+
+    def host(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:  # [*shape]
+        """Pinned memory on the host, not set to anything; a view that the next call for this name overwrites."""
+        size_bytes = _bytes(shape, dtype)
+        held = self._pinned.get(name)
+        if held is None or held.size_bytes < size_bytes:
+            if held is not None:
+                self._retired.append(held)
+            held = self._pinned[name] = PinnedBuffer(self.device, _room(size_bytes), name)
+        return held.array(shape, dtype)
+
+    def put(
+        self,
+        name: str,
+        values: npt.NDArray[Any],  # [...], C order
+        *,
+        stream: Stream,
+    ) -> DeviceArray:
+        """A copy on the GPU, made on the stream. One a name and settle()."""
+        staged = self.host(name, values.shape, values.dtype)
+        np.copyto(staged, values)
+        array = self.array(name, values.shape, values.dtype, stream=stream)
+        if values.size:
+            self.device.copy_in(array.pointer, staged.ctypes.data, array.size_bytes, stream)
+        return array
+
+    def fetch(self, name: str, array: DeviceArray, *, stream: Stream) -> npt.NDArray[Any]:  # of the array's shape
+        """Pinned memory that holds the array once the stream has passed."""
+        found = self.host(name, array.shape, array.dtype)
+        if found.size:
+            self.device.copy_out(found.ctypes.data, array.pointer, array.size_bytes, stream)
+        return found
+
+    def settle(self) -> None:
+        """Free what was replaced."""
+        retired, self._retired = self._retired, []
+        for one in retired:
+            one.close()
+
+    def close(self) -> None:
+        """Free everything; twice is harmless."""
+        self._retired += [*self._buffers.values(), *self._pinned.values()]
+        self._buffers, self._pinned = {}, {}
+        self.settle()
+
+
+def rows_of(array: DeviceArray, start: int, count: int) -> DeviceArray:
+    """array[start : start + count]"""
+    step = _bytes(array.shape[1:], array.dtype)
+    shape = (count, *array.shape[1:])
+    pointer = array.pointer + start * step
+    return DeviceArray(array.device, pointer, shape, array.dtype, owner=array, stream=array.stream)
+
+
+def _bytes(shape: tuple[int, ...], dtype: npt.DTypeLike) -> int:
+    return math.prod(shape) * np.dtype(dtype).itemsize
+
+
+def _room(size_bytes: int) -> int:
+    return 1 << max(size_bytes - 1, 1).bit_length()

@@ -1,0 +1,86 @@
+"""A look at the arrays that go to a kernel, before the launch: where they lie, what they hold, whether they fit.
+
+Everything found wrong is an InputError that names the argument. After this a kernel cannot touch memory that is not
+there: kernels themselves check nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from sdk.errors import InputError
+from sdk.runtime.device import Device, Stream
+from sdk.runtime.interop import DeviceArray, from_device
+
+__all__ = ["MOST_FACES", "Arguments"]
+
+MOST_FACES = 65535  # CUDA's limit of gridDim.y, which counts the faces; batches are hundreds at most
+ALIGNMENT_BYTES = 16  # of arrays that kernels read as vectors
+
+
+class Arguments:
+    """Arrays of one launch. Sizes named by a letter must be the same wherever the letter stands."""
+
+    def __init__(self, device: Device, stream: Stream) -> None:
+        self.device, self.stream = device, stream
+        self.sizes: dict[str, int] = {}
+
+    def take(
+        self,
+        name: str,  # of the argument, for messages
+        array: object,
+        dtypes: npt.DTypeLike | Sequence[npt.DTypeLike],
+        *shape: int | str,  # a number, or a letter that stands for one
+        writable: bool = False,
+        aligned: bool = False,  # to 16 bytes
+    ) -> DeviceArray:
+        """The array, C-contiguous on this GPU, of one of the types and of that shape. Raises InputError."""
+        if isinstance(array, np.ndarray):
+            got = "a NumPy array, in the memory of the host"
+            raise InputError(f"{name} on the GPU", got, "copy it there, or use the function of sdk.image")
+        try:
+            found = from_device(array, self.device, stream=self.stream, writable=writable)
+        except InputError as error:
+            raise InputError(f"{name}: {error.expected}", error.got, error.remedy) from error
+        if found.freed:
+            raise InputError(f"{name} in memory of the GPU", "an array whose memory was freed", "keep its buffer open")
+        allowed = _dtypes(dtypes)
+        if found.dtype not in allowed:
+            expected = f"{name} of {' or '.join(str(one) for one in allowed)}"
+            raise InputError(expected, str(found.dtype), "convert it first")
+        self._fit(name, found.shape, shape)
+        if aligned and found.pointer % ALIGNMENT_BYTES:
+            expected = f"{name} to begin at a multiple of {ALIGNMENT_BYTES} bytes"
+            raise InputError(expected, f"{found.pointer:#x}", "pass a whole allocation, or a copy")
+        return found
+
+    def optional(self, name: str, array: object | None, dtype: npt.DTypeLike, *shape: int | str) -> int:
+        """Address of an array to write to or read from, 0 for None."""
+        return 0 if array is None else self.take(name, array, dtype, *shape, writable=True).pointer
+
+    def faces(self, name: str, letter: str = "N") -> int:
+        """The number of faces bound to the letter. Raises InputError beyond what a grid takes."""
+        count = self.sizes[letter]
+        if count > MOST_FACES:
+            raise InputError(f"{name} of at most {MOST_FACES} faces", str(count), "launch in parts")
+        return count
+
+    def _fit(self, name: str, shape: tuple[int, ...], wanted: tuple[int | str, ...]) -> None:
+        sizes = dict(self.sizes)
+        fits = len(shape) == len(wanted)
+        if fits:
+            for size, one in zip(shape, wanted, strict=True):
+                fits = fits and size == (one if isinstance(one, int) else sizes.setdefault(one, size))
+        if not fits:
+            text = ", ".join(f"{one}={self.sizes[one]}" if one in self.sizes else str(one) for one in wanted)
+            raise InputError(f"{name} of shape [{text}]", f"shape {list(shape)}", "make it fit the other arguments")
+        self.sizes = sizes
+
+
+def _dtypes(dtypes: Any) -> list[np.dtype[Any]]:
+    several = cast("Sequence[Any]", dtypes if isinstance(dtypes, (list, tuple)) else (dtypes,))
+    return [np.dtype(one) for one in several]

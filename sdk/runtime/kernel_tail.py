@@ -1,0 +1,142 @@
+"""Launchers of kernels/image_tail.cu, a network's last tensor to 8-bit pictures, and kernels/enlarge.cu."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sdk.errors import InputError
+from sdk.runtime.device import Stream
+from sdk.runtime.interop import DeviceArray
+from sdk.runtime.kernel_args import EnlargeArgs, ImageTailArgs
+from sdk.runtime.kernel_checks import Arguments
+from sdk.runtime.kernel_crop import Colours
+from sdk.runtime.kernel_module import KernelSet
+
+__all__ = ["FACTORS", "enlarge", "image_tail", "picture_levels"]
+
+FACTORS = {"nchw": (1, 2, 4, 8), "hwc8": (2, 4, 8)}  # layout -> pixel shuffles that there are kernels for
+MAX_LR_SCALE = 32
+THREADS = 128  # of image_tail: 7 blocks with their registers and shared memory fill a multiprocessor
+PIXELS = 8  # a thread without a shuffle: 24 bytes to store
+ENLARGE_THREADS = 256  # nothing is shared: large blocks keep the grid small
+
+
+def picture_levels(value_range: tuple[float, float]) -> tuple[float, float]:
+    """(gain, shift) from the network's values to grey levels, as sdk.image.pixels.from_network."""
+    low, high = value_range
+    return 255.0 / (high - low), -low * 255.0 / (high - low)
+
+
+def image_tail(
+    kernels: KernelSet,
+    features: object,  # [N, 3 r r, h, w] float16 or float32 on the GPU; hwc8: [N, h, w, C] float16, channels (i, j, c)
+    *,
+    out: object,  # [N, h r, w r, 3] uint8 on the GPU, written
+    stream: Stream,
+    r: int = 1,  # of the pixel shuffle
+    gain: float = 255.0,
+    shift: float = 0.0,  # level = gain * value + shift
+    lr: object | None = None,  # [N, 3, h r / lr_scale, w r / lr_scale] of the same type: its bicubic is added
+    lr_scale: int | None = None,  # output pixels a pixel of `lr`; None: r
+    bias: object | None = None,  # [3 r r] float32 on the GPU
+    slope: float = 1.0,  # of feature + bias below zero: 0 is ReLU
+    sums: object | None = None,  # [N, 6] uint64 on the GPU: sums of levels and of their squares are added
+    count: object | None = None,  # [1] int32 on the GPU: pictures to make; None: N
+    bgr: bool = False,  # order of the channels in `out`
+    layout: str = "nchw",
+) -> None:
+    """pixel_shuffle() and from_network() of sdk.image.pixels in one launch; NaN becomes 0. The device must be current.
+
+    Raises InputError that names the argument, BackendError when CUDA refuses the launch.
+    """
+    look = Arguments(kernels.device, stream)
+    source, target, channels = _ends(look, features, out, r, layout)
+    N, h, w = (look.sizes[letter] for letter in ("N", "h", "w"))
+    if r == 1 and (lr is not None or bias is not None or slope != 1.0):
+        raise InputError("neither lr, bias nor slope for r=1", "one of them", "they belong before the shuffle")
+    base = None if lr is None else _residual(look, lr, source, r, lr_scale or r)
+    args = ImageTailArgs(
+        features=source.pointer,
+        lr=0 if base is None else base.pointer,
+        bias=look.optional("bias", bias, np.float32, 3 * r * r),
+        count=look.optional("count", count, np.int32, 1),
+        out=target.pointer,
+        sums=look.optional("sums", sums, np.uint64, "N", 6),
+        gain=gain,
+        shift=shift,
+        slope=slope,
+        capacity=look.faces("features"),
+        rows=h,
+        columns=w,
+        channels=channels,
+        lr_scale=lr_scale or r,
+        bgr=bgr,
+    )
+    if N and h and w:
+        kernel = f"image_tail_{'f16' if source.dtype == np.float16 else 'f32'}_{layout}_r{r}"
+        grid = (-(-h * w // (PIXELS * THREADS if r == 1 else THREADS // r)), N, 1)  # cells of the features a block
+        kernels.launch("image_tail", kernel, args, grid=grid, block=(THREADS, 1, 1), stream=stream.handle)
+
+
+def _residual(look: Arguments, lr: object, source: DeviceArray, r: int, scale: int) -> DeviceArray:
+    """The small picture whose enlargement is added, after a look at it. Raises InputError."""
+    tall, wide = look.sizes["h"] * r, look.sizes["w"] * r
+    if scale % r or scale > MAX_LR_SCALE or tall % scale or wide % scale:
+        expected = f"lr_scale as a multiple of r={r} up to {MAX_LR_SCALE} that divides {tall} x {wide}"
+        raise InputError(expected, str(scale), "see how the network was built")
+    return look.take("lr", lr, source.dtype, "N", 3, tall // scale, wide // scale)
+
+
+def _ends(look: Arguments, features: object, out: object, r: int, layout: str) -> tuple[DeviceArray, DeviceArray, int]:
+    """Features, out and the features' channels after a look at them. Raises InputError."""
+    if r not in FACTORS.get(layout, ()):
+        raise InputError(f"a layout and r of {FACTORS}", f"{layout!r} and {r}", "use sdk.image.pixels")
+    kinds = (np.float16,) if layout == "hwc8" else (np.float16, np.float32)
+    shape = ("N", "h", "w", "C") if layout == "hwc8" else ("N", 3 * r * r, "h", "w")
+    source = look.take("features", features, kinds, *shape, aligned=True)
+    N, h, w = (look.sizes[letter] for letter in ("N", "h", "w"))
+    target = look.take("out", out, np.uint8, N, h * r, w * r, 3, writable=True)
+    channels = look.sizes.get("C", 3 * r * r)
+    if layout == "hwc8" and (channels % 8 or channels < 3 * r * r):
+        raise InputError(f"features of {3 * r * r} or more channels, a multiple of 8", str(channels), "pad them")
+    if target.pointer % 8:
+        raise InputError("out to begin at a multiple of 8 bytes", f"{target.pointer:#x}", "pass a whole allocation")
+    return source, target, channels
+
+
+def enlarge(
+    kernels: KernelSet,
+    lr: object,  # [N, 3, size, size] float32 on the GPU, 0..255
+    *,
+    out: object,  # [N, C, S, S] float32 or float16 on the GPU, written; S a multiple of size
+    colours: Colours,  # [C, 4]; sdk.runtime.kernel_crop.network_colours() for lr's order
+    stream: Stream,
+    count: object | None = None,  # [1] int32 on the GPU: faces to do; None: N
+) -> None:
+    """The bicubic of sdk.image.pixels.to_network() for networks that take an enlarged face; returns before it is done.
+
+    The device must be current. Raises InputError that names the argument, BackendError when CUDA refuses the launch.
+    """
+    look = Arguments(kernels.device, stream)
+    source = look.take("lr", lr, np.float32, "N", 3, "size", "size")
+    target = look.take("out", out, (np.float32, np.float16), "N", "C", "S", "S", writable=True)
+    N, size, C, side = (look.sizes[letter] for letter in ("N", "size", "C", "S"))
+    if size < 1 or side % size or side < size:
+        raise InputError(f"out of a multiple of {size} px a side", str(side), "see ModelSpec.scale")
+    if C not in (1, 3) or colours.shape != (C, 4):
+        raise InputError(f"colours [C={C}, 4], C 1 or 3", f"shape {list(colours.shape)}", "see network_colours()")
+    args = EnlargeArgs(
+        lr=source.pointer,
+        count=look.optional("count", count, np.int32, 1),
+        out=target.pointer,
+        size=size,
+        scale=side // size,
+        channels=C,
+        capacity=look.faces("lr"),
+    )
+    for k, row in enumerate(colours.tolist()):
+        args.colour[k][:] = row
+    if N:
+        kind = "f16" if target.dtype == np.float16 else "f32"
+        grid, block = (-(-side * side // ENLARGE_THREADS), N, 1), (ENLARGE_THREADS, 1, 1)
+        kernels.launch("enlarge", f"enlarge_{kind}_nchw", args, grid=grid, block=block, stream=stream.handle)
