@@ -8,8 +8,8 @@ FaceImages (file_id, filepath), FaceRect (x, y, w, h), FacePose (roll, pitch, ya
 20 000 and 4 386 faces): `nameList`, `data` [24386, 38] (all x, then all y), `mask_new` (1: visible), `bbox` (left,
 right, top, bottom), `ra` (the order; the first 20 000 train). Hidden points have a guessed place.
 
-`face_landmarks_aflw_{train,test,...}.csv` (the HRNet repository): image_name, scale, box_size, center_w, center_h,
-original_0_x, original_0_y, ... 19 points.
+`face_landmarks_aflw_{train,test,...}.csv` (the HRNet repository): a header, then the picture, scale, box size, centre x
+and y, and 19 times x and y; their names differ among copies, their order does not.
 
 Convention: not stated. The database is read as written, the first pixel being (0, 0): AFLW's tools are C++ on OpenCV.
 The lists copy its coordinates. `--first-pixel 1` shifts them.
@@ -41,6 +41,7 @@ from training.data.formats.sample import (
 FIRST_PIXEL = 0
 TRAIN = 20_000  # faces of AFLWinfo_release.mat
 HRNET_BOX = 200.0  # px that `scale` 1 stands for
+HRNET_COLUMNS = 5 + 2 * 19
 
 
 def pictures_of(root: Path) -> Path:
@@ -177,21 +178,19 @@ def _read_info(path: Path, pictures: Path, skips: Skips, first: int) -> Iterator
 def read_hrnet_csv(path: Path, pictures: Path, skips: Skips, *, first: int = FIRST_PIXEL) -> Iterator[Sample]:
     """Faces of one list of the HRNet repository: 19 points, all counted as visible (the list does not say)."""
     rows = csv.reader(list_lines(path))
-    header = [name.strip() for name in next(rows, [])]
-    columns = [f"original_{i}_{axis}" for i in range(19) for axis in "xy"]
-    missing = [c for c in ("image_name", "scale", "center_w", "center_h", *columns) if c not in header]
-    if missing:
-        raise InputError(f"the columns of an HRNet list in {path}", f"no {missing[0]}", "see docs/DATA.md")
+    header = next(rows, [])
+    if len(header) != HRNET_COLUMNS:
+        expected = f"a header of {HRNET_COLUMNS} columns in {path}"
+        raise InputError(expected, f"{len(header)} columns", "give HRNet's list of 19 points")
     for fields in rows:
         line = rows.line_num
         try:
-            if len(fields) != len(header):
-                raise BadSampleError(f"{len(header)} values expected, found {len(fields)}", line=line)
-            row = dict(zip(header, fields, strict=True))
-            found = np.array(numbers((row[c] for c in columns), line=line)).reshape(19, 2)
-            scale, x, y = numbers((row[c] for c in ("scale", "center_w", "center_h")), line=line)
+            if len(fields) != HRNET_COLUMNS:
+                raise BadSampleError(f"{HRNET_COLUMNS} values expected, found {len(fields)}", line=line)
+            scale, _, x, y, *coordinates = numbers(fields[1:], line=line)
+            found = np.array(coordinates).reshape(19, 2)
             half = HRNET_BOX * scale / 2.0
-            picture = inside(pictures, row["image_name"], line=line)
+            picture = inside(pictures, fields[0], line=line)
             yield face(
                 picture,
                 found - first,
