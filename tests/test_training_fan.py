@@ -11,7 +11,7 @@ from torch import nn
 from sdk.errors import ModelError
 from sdk.image.heatmap import cells_to_image, decode, encode
 from training.models import CONFIGS
-from training.models.fan import FAN, FAN_64, FAN_256, FAN_PIXEL_OFFSET, ConvBlock, FANConfig, Hourglass, Stack
+from training.models.fan import FAN, FAN_64, FAN_256, FAN_PIXEL_OFFSET, ConvBlock, FANConfig, Hourglass, Stack, Stem
 
 SMALL = FANConfig(points=5, stacks=2, depth=2, channels=16, input_size=32)
 COUNTED = {  # counts.json, "fan/...": (parameters, GMACs)
@@ -67,6 +67,15 @@ def test_a_block_puts_its_three_convolutions_side_by_side():
     assert (a.shape[1], b.shape[1], parts.shape[1]) == (8, 4, 16)
     torch.testing.assert_close(parts[:, :8], a)
     torch.testing.assert_close(parts[:, 8:12], b)
+
+
+def test_the_stem_takes_averages():
+    torch.manual_seed(0)
+    stem, picture = shaken(Stem(16)), torch.rand(1, 3, 16, 12)
+    with torch.inference_mode():
+        wide = stem.block1(torch.relu(stem.bn(stem.conv(picture))))  # [1,8,8,6]
+        means = wide.reshape(1, 8, 4, 2, 3, 2).mean(dim=(3, 5))
+        torch.testing.assert_close(stem(picture), stem.block3(stem.block2(means)), atol=1e-5, rtol=0)
 
 
 def test_a_stack_feeds_features_and_heatmaps_back():

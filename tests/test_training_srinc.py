@@ -154,3 +154,4 @@ def test_onnx_computes_the_same_at_two_sizes():
     torch.manual_seed(0)
     kinds = assert_exports(shaken(SRINC(SMALL)), SRINC(SMALL).spec("srinc_x2"))
     assert set(kinds) == {"Conv", "Relu", "Concat", "Add"}
+    assert kinds.count("Relu") == kinds.count("Conv") - 1  # after every convolution but the last

@@ -17,7 +17,14 @@ from torch import nn
 
 from sdk.errors import ModelError
 from training.models import CONFIGS
-from training.models.srresnet import SRRESNET_X4, SRRESNET_X8, SRGANDiscriminator, SRResNet, SRResNetConfig
+from training.models.srresnet import (
+    SRRESNET_X4,
+    SRRESNET_X8,
+    ResidualBlock,
+    SRGANDiscriminator,
+    SRResNet,
+    SRResNetConfig,
+)
 
 SMALL = SRResNetConfig(scale=4, lr_size=8, channels=8, blocks=2)
 GENERATORS = {  # counts.json, "baseline/...": (configuration, input px, parameters, GMACs)
@@ -61,6 +68,13 @@ def test_the_long_skip_carries_what_the_blocks_leave_out():
         model.conv.bias.zero_()
         expected = model.last(model.up(model.first(lr)))
         assert torch.equal(model(lr)["sr"], expected)
+
+
+def test_nothing_follows_the_addition_of_a_residual_block():
+    block, x = ResidualBlock(4), torch.randn(1, 4, 5, 5)
+    with torch.no_grad():
+        block.bn2.weight.zero_()
+    assert torch.equal(block(x), x)
 
 
 @pytest.mark.parametrize("scale", [2, 4, 8])

@@ -19,6 +19,7 @@ from torch import nn
 from sdk.errors import ModelError
 from sdk.image.resample import resize
 from training.models import CONFIGS
+from training.models.fan import FAN, FAN_64, FAN_256
 from training.models.super_fan import (
     SUPER_FAN,
     SUPER_FAN_64,
@@ -27,6 +28,7 @@ from training.models.super_fan import (
     Critic,
     Generator,
     GeneratorConfig,
+    ResidualBlock,
     SuperFAN,
     SuperFANConfig,
 )
@@ -116,6 +118,21 @@ def test_a_fan_for_64_px_sees_sr_itself_and_a_joined_network_is_its_parts():
         assert torch.equal(out["heatmaps"], model.fan(out["sr"])["heatmaps"])
 
 
+def test_nothing_follows_the_addition_of_a_residual_block():
+    block, x = ResidualBlock(4), torch.randn(1, 4, 5, 5)
+    with torch.no_grad():
+        block.bn2.weight.zero_()
+    assert torch.equal(block(x), x)
+
+
+def test_parts_trained_alone_fit_into_the_whole():
+    with torch.device("meta"):
+        whole, fan, generator = SuperFAN(SUPER_FAN), FAN(FAN_256), Generator(SUPER_FAN_GENERATOR)
+    for part, alone in ((whole.fan, fan), (whole.generator, generator)):
+        assert {k: v.shape for k, v in part.state_dict().items()} == {k: v.shape for k, v in alone.state_dict().items()}
+    assert SUPER_FAN.fan() == FAN_256 and SUPER_FAN_64.fan() == FAN_64
+
+
 def test_what_folding_keeps():
     torch.manual_seed(0)
     model = shaken(SuperFAN(SMALL))
@@ -152,6 +169,7 @@ def test_the_critic_is_homogeneous_and_takes_a_gradient_penalty():
     (slope,) = torch.autograd.grad(score.sum(), picture, create_graph=True)
     (slope.flatten(1).norm(dim=1) - 1.0).square().mean().backward()
     assert all(weight.grad.any() for weight in critic.parameters())
+    assert [layer.negative_slope for layer in critic.layers if isinstance(layer, nn.LeakyReLU)] == [0.2] * 4
 
 
 def test_the_critic_of_128_px_has_one_layer_more():
