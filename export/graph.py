@@ -12,9 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
+from export.plain_graph import made_plain
 from export.tail import Tail, detached, inner_spec
+from export.tail_nodes import PREFIX
 from sdk.errors import ModelError
 from sdk.spec import METADATA_KEY, ModelSpec
 from sdk.zoo import model_path
@@ -64,14 +66,14 @@ def read_model(path: str | Path) -> Model:
     """
     path = model_file(path)
     proto, digest = _load(path)
+    _check_operators(proto, path)  # first: the checker does not say which node it is
     try:
         onnx.checker.check_model(proto, full_check=True)
     except Exception as error:  # the checker raises several classes without a common base of its own
         raise ModelError(f"a valid ONNX graph in {path.name}", _first_line(error), EXPORT_AGAIN) from error
-    _check_operators(proto, path)
     spec = _spec_of(proto, path)
     _check_edges(proto, spec, path)
-    graph, tail = detached(fold_stored_weights(proto), spec)
+    graph, tail = detached(fold_stored_weights(made_plain(proto, reserved=PREFIX)), spec)
     _check_weights(graph, path)
     return Model(graph, inner_spec(spec), path, digest, tail)
 
@@ -89,7 +91,8 @@ def _load(path: Path) -> tuple[onnx.ModelProto, str]:
     if not proto.graph.node:
         raise ModelError("an ONNX file with a graph", f"{path.name} without nodes", EXPORT_AGAIN)
     digest = hashlib.sha256(data)
-    stored_apart = sorted({entry.value for t in proto.graph.initializer for entry in t.external_data[:1]})
+    entries = [entry for tensor in proto.graph.initializer for entry in tensor.external_data]
+    stored_apart = sorted({entry.value for entry in entries if entry.key == "location"})
     for name in stored_apart:
         part = path.parent / name
         if not part.is_file():
@@ -109,7 +112,8 @@ def _load(path: Path) -> tuple[onnx.ModelProto, str]:
 def _check_operators(proto: onnx.ModelProto, path: Path) -> None:
     versions = {entry.domain: entry.version for entry in proto.opset_import}
     for node in proto.graph.node:
-        where = f"the node {node.name or node.output[0]} with the operator {node.domain or 'ai.onnx'}::{node.op_type}"
+        name = node.name or ", ".join(node.output)
+        where = f"the node {name} with the operator {node.domain or 'ai.onnx'}::{node.op_type}"
         if node.op_type in NESTED:
             remedy = "export the network without control flow"
             raise ModelError(f"a graph without nested graphs in {path.name}", where, remedy)
@@ -135,11 +139,26 @@ def _check_edges(proto: onnx.ModelProto, spec: ModelSpec, path: Path) -> None:
         got = ", ".join(f"{v.name} {TensorProto.DataType.Name(v.type.tensor_type.elem_type)}" for v in inputs)
         got = f"{len(inputs)} inputs: {got}, of {[rank for _, rank in seen]} dimensions"
         raise ModelError(f"one input float32 [N, C, h, w] in {path.name}", got, EXPORT_AGAIN)
+    _check_sizes(inputs[0], spec, path)
     present = {value.name for value in proto.graph.output}
     missing = sorted(set(spec.output_names) - present)
     if missing:
         got = f"none named {missing} among {sorted(present)}"
         raise ModelError(f"outputs {list(spec.output_names)} in {path.name}", got, EXPORT_AGAIN)
+
+
+def _check_sizes(value: onnx.ValueInfoProto, spec: ModelSpec, path: Path) -> None:
+    """The batch is free, as calibration, the gate and the profiles need it; the rest is free or the spec's."""
+    dims = [d.dim_value if d.HasField("dim_value") else None for d in value.type.tensor_type.shape.dim]
+    side = None if spec.any_size else spec.input_size
+    shape = "x".join("any" if size is None else str(size) for size in dims)
+    if dims[0] is not None:
+        remedy = "export it with a dynamic first dimension, as python -m export.to_onnx does"
+        raise ModelError(f"an input of any batch in {path.name}", f"{value.name} of {shape}", remedy)
+    if any(have not in (None, want) for have, want in zip(dims[1:], (spec.channels, side, side), strict=True)):
+        wanted = "x".join("any" if size is None else str(size) for size in (None, spec.channels, side, side))
+        remedy = "export it again: graph and metadata are of different models"
+        raise ModelError(f"an input of {wanted} in {path.name}", f"{value.name} of {shape}", remedy)
 
 
 def _check_weights(graph: onnx.ModelProto, path: Path) -> None:
@@ -158,7 +177,7 @@ def fold_stored_weights(proto: onnx.ModelProto) -> onnx.ModelProto:
     casts = [
         n
         for n in folded.graph.node
-        if n.op_type == "Cast" and n.input[0] in stored and n.attribute[0].i == TensorProto.FLOAT
+        if n.op_type == "Cast" and n.input[0] in stored and helper.get_node_attr_value(n, "to") == TensorProto.FLOAT
     ]
     if not casts:
         return folded
@@ -204,4 +223,6 @@ def _uses(graph: onnx.ModelProto) -> Iterator[tuple[onnx.NodeProto, str]]:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    """What the checker found, and behind "==> Context:" at which node."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join([*lines[:1], *(line for line in lines[1:] if "Name:" in line)])[:300] or type(error).__name__

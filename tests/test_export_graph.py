@@ -10,6 +10,7 @@ from small_network import replaced_weight, save_small, small_graph, small_spec
 
 from export.graph import fold_stored_weights, read_model
 from sdk.errors import ModelError
+from sdk.runtime.onnx_file import read_onnx
 from sdk.spec import METADATA_KEY
 from sdk.zoo import SHIPPED, model_path
 
@@ -127,3 +128,79 @@ def test_weights_that_are_not_finite_are_counted_and_named(tmp_path, value):
     replaced_weight(proto, "out.b", [value] * 12)
     with pytest.raises(ModelError, match=r"12 NaN or infinite in out\.b"):
         read_model(save(tmp_path / "nan.onnx", proto))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "spec", "words"),
+    [
+        (
+            [4, 3, 8, 8],
+            small_spec(),
+            r"an input of any batch in small.onnx; got lr of 4x3x8x8; export it with a dynamic",
+        ),
+        (["b", 3, 8, 8], small_spec(lr_size=16, heatmap_size=16), "anyx3x16x16 in small.onnx; got lr of anyx3x8x8"),
+        (
+            ["b", 3, 8, 8],
+            small_spec(any_size=True),
+            "anyx3xanyxany in small.onnx; got lr of anyx3x8x8; export it again",
+        ),
+        (["b", 1, 8, 8], small_spec(), "anyx3x8x8"),
+    ],
+)
+def test_an_input_of_another_size_than_the_specs(sizes, spec, words, tmp_path):
+    proto = small_graph() if sizes[1] == 3 else one_channel()
+    proto.graph.input[0].CopyFrom(helper.make_tensor_value_info("lr", TensorProto.FLOAT, sizes))
+    for value in proto.graph.output:
+        value.type.tensor_type.shape.dim[0].CopyFrom(proto.graph.input[0].type.tensor_type.shape.dim[0])
+    helper.set_model_props(proto, {METADATA_KEY: spec.to_json()})
+    with pytest.raises(ModelError, match=words):
+        read_model(save(tmp_path / "small.onnx", proto))
+
+
+def one_channel():
+    proto = small_graph()
+    replaced_weight(proto, "stem.w", np.zeros((8, 1, 3, 3)))
+    proto.graph.output[0].type.tensor_type.shape.dim[1].dim_param = "any"
+    return proto
+
+
+def test_external_weights_whatever_the_order_of_their_entries(tmp_path):
+    """And the digest is the engine cache's, which would else build again at every start."""
+    path = tmp_path / "a.onnx"
+    proto = small_graph()
+    helper.set_model_props(proto, {METADATA_KEY: small_spec().to_json()})
+    onnx.save(proto, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    stored = onnx.load(path, load_external_data=False)
+    for tensor in stored.graph.initializer:
+        entries = list(tensor.external_data)[::-1]
+        del tensor.external_data[:]
+        tensor.external_data.extend(entries)
+    path.write_bytes(stored.SerializeToString())
+    assert stored.graph.initializer[0].external_data[0].key != "location"
+    assert read_model(path).sha256 == read_onnx(path).sha256
+
+
+def test_a_cast_to_integers_is_no_stored_weight():
+    """`saturate`, of value 1 as FLOAT is, may come before `to`."""
+    proto = small_graph()
+    proto.graph.initializer.append(numpy_helper.from_array(np.array([2.0], np.float16), "stored"))
+    cast = helper.make_node("Cast", ["stored"], ["whole"], saturate=1, to=TensorProto.INT64)
+    assert cast.attribute[0].name == "saturate"
+    proto.graph.node.insert(0, cast)
+    assert fold_stored_weights(proto).graph.node[0].op_type == "Cast"
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_an_operator_that_onnx_does_not_know_is_named_with_its_node(named, tmp_path):
+    proto = small_graph()
+    proto.graph.node[1].op_type = "Frobnicate"
+    proto.graph.node[1].name = "mine" if named else ""
+    with pytest.raises(ModelError, match=f"the node {'mine' if named else 'h0'} with .* ai.onnx::Frobnicate"):
+        read_model(save(tmp_path / "a.onnx", proto))
+
+
+def test_the_checkers_complaint_says_at_which_node(tmp_path):
+    proto = small_graph()
+    next(n for n in proto.graph.node if n.name == "shuffle").attribute.append(helper.make_attribute("colour", 1))
+    with pytest.raises(ModelError, match="Unrecognized attribute: colour .* Name: shuffle"):
+        read_model(save(tmp_path / "a.onnx", proto))
