@@ -31,16 +31,9 @@ import pytest
 FOLDER = Path(__file__).resolve().parent.parent / "kernels"
 SCHEDULES = (0, 1, 7, 8)  # ascending, descending, two at random
 FLAGS = ("-std=c++17", "-O2", "-ffp-contract=off", "-fno-strict-aliasing", "-Wall", "-Wextra", "-Werror")
-FORM = (
-    "-Wno-unknown-pragmas",
-    "-DCUHOST",
-    "-fPIC",
-    "-fvisibility=hidden",
-    "-shared",
-    "-x",
-    "c++",
-)  # unroll pragmas are nvcc's
-SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-O1")
+NVCC_ONLY = ("-Wno-unknown-pragmas",)  # its unroll pragmas
+FORM = (*NVCC_ONLY, "-DCUHOST", "-fPIC", "-fvisibility=hidden", "-shared", "-x", "c++")
+SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-O0")
 CANARY_BYTES = 256  # before and after every array
 CANARY, POISON = 0xC5, 0xA5
 ALIGNMENT = 256  # of cudaMalloc
@@ -77,9 +70,11 @@ def compiled(
     *,
     defines: tuple[str, ...] = (),
     sanitize: bool = False,
+    once: bool = False,
 ) -> Path:
-    """The shared library of a .cu file, compiled now or by an earlier test from the same bytes."""
-    command = ["g++", *FLAGS, *(SANITIZERS if sanitize else ()), *(f"-D{d}" for d in defines), *FORM]
+    """The shared library of a .cu file, compiled now or by an earlier test from the same bytes; `once`: in a hurry."""
+    extra = [*(SANITIZERS if sanitize else ()), *(("-O0",) if once else ()), *(f"-D{d}" for d in defines)]
+    command = ["g++", *FLAGS, *extra, *FORM]
     command += ["-isystem", str(cuda_include())]
     digest = hashlib.sha256(repr(command).encode())  # not of the folder: copies with a planted fault are kept too
     for path in sorted(source.parent.rglob("*")):
@@ -105,9 +100,9 @@ def compiled(
 class Kernels:
     """The entry points of one .cu file."""
 
-    def __init__(self, source: str | Path, *, defines: tuple[str, ...] = ()) -> None:
+    def __init__(self, source: str | Path, *, defines: tuple[str, ...] = (), once: bool = False) -> None:
         sanitize = SANITIZING in os.environ
-        self.library = ctypes.CDLL(str(compiled(FOLDER / source, defines=defines, sanitize=sanitize)))
+        self.library = ctypes.CDLL(str(compiled(FOLDER / source, defines=defines, sanitize=sanitize, once=once)))
         self.library.cuda_host_fault.restype = ctypes.c_char_p
 
     def launch(

@@ -4,6 +4,7 @@ What this way of testing cannot see: memory ordering between warps and blocks, a
 atomic, since one fiber runs at a time. Those take compute-sanitizer on a GPU.
 """
 
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,7 @@ SANITIZED = [
     Fault("misaligned vector store", "pixel_shuffle.cu", "(reinterpret_cast<uint64_t>(args.in) & 15u) == 0u &&", "",
           "misaligned address"),
     Fault("shared memory too small", DECODE, "__shared__ Best exchange[WARPS];", "__shared__ Best exchange[2];",
-          "insufficient space"),
+          "insufficient space|global-buffer-overflow"),
 ]  # fmt: skip
 
 
@@ -84,7 +85,7 @@ def planted(fault, folder):
 
 def exercise(source):
     """The comparison with the reference that every kernel must pass, short."""
-    library, rng = Kernels(source), np.random.default_rng(1)
+    library, rng = Kernels(source, once=True), np.random.default_rng(1)
     if source.stem == "heatmap_decode":
         for form in ("f16_nchw", "f16_hwc8", "f32_nchw"):
             dtype = decode_tests.FORMS[form]
@@ -132,4 +133,6 @@ def test_a_planted_fault_is_caught(fault, tmp_path):
 def test_a_sanitizer_sees_a_planted_fault(fault, tmp_path):
     done = sanitized("test_kernels_faults:exercise_path", str(planted(fault, tmp_path / "kernels")))
     assert done.returncode != 0
-    assert fault.caught in done.stderr and ("Sanitizer" in done.stderr or "runtime error" in done.stderr), done.stderr
+    assert re.search(fault.caught, done.stderr) and ("Sanitizer" in done.stderr or "runtime error" in done.stderr), (
+        done.stderr
+    )

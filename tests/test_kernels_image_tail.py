@@ -67,8 +67,8 @@ def run(features, form, *, lr=None, scale=0, bias=None, slope=1.0, gain=255.0, s
             out=out.pointer, sums=total.pointer if sums else None, gain=gain, shift=shift, slope=slope,
             capacity=N, rows=h, columns=w, channels=channels, lr_scale=scale, bgr=int(bgr),
         )  # fmt: skip
-        items = -(-h * w // 1024) if r == 1 else -(-h * w // (128 // r))
-        (library or kernels()).launch(f"image_tail_{form}", args, grid=(items, N, 1), block=(128, 1, 1), schedule=schedule)
+        grid = (-(-h * w // (1024 if r == 1 else 128 // r)), N, 1)
+        (library or kernels()).launch(f"image_tail_{form}", args, grid=grid, block=(128, 1, 1), schedule=schedule)
         return out.get(), total.get()
 
 
