@@ -19,6 +19,9 @@ from sdk.errors import BuildError
 __all__ = ["Layer", "Loss", "Readback", "check_fp32", "compare", "explained_rows", "explanation", "found_layers"]
 
 COMPUTE = re.compile(r"conv|correlation|gemm|matmul|matrixmultiply", re.IGNORECASE)  # kinds that do the arithmetic
+FUSED = re.compile(
+    r"__myl_\w*(Corr|Conv|Gemm|MatMul)"
+)  # RTX's runtime_fusion: the name tells what it does, not the kind
 ROW = re.compile(r"\s*Name: (?P<name>.*?), LayerType: (?P<kind>[^,]*), (?P<rest>Inputs: .*)")
 LISTS = re.compile(r"(Inputs|Constants|Outputs): \[")
 ONNX_NAME = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
@@ -170,7 +173,7 @@ def explained_rows(
 def _precision(layers: Iterable[Layer]) -> set[str]:
     """Precisions of the layers that hold a node: of those that compute, if there are such."""
     layers = list(layers)
-    computing = [layer for layer in layers if COMPUTE.search(layer.kind)]
+    computing = [layer for layer in layers if COMPUTE.search(layer.kind) or FUSED.match(layer.name)]
     words = {layer.precision for layer in computing or layers}
     return (words - {UNKNOWN}) or {UNKNOWN}
 
