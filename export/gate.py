@@ -30,7 +30,7 @@ from sdk.image.pixels import from_network, to_network
 from sdk.image.points68 import OUTER_EYES
 from sdk.spec import ModelSpec
 
-__all__ = ["THRESHOLDS", "Answer", "Limits", "Runner", "Verdict", "answer", "judge", "onnx_runner"]
+__all__ = ["THRESHOLDS", "Answer", "Limits", "Runner", "Verdict", "answer", "judge", "not_finite", "onnx_runner"]
 
 F32 = npt.NDArray[np.float32]
 Runner = Callable[[F32], Mapping[str, npt.NDArray[Any]]]  # [N, C, h, w] -> outputs by name
@@ -101,7 +101,7 @@ class Verdict:
 def onnx_runner(graph: onnx.ModelProto, *, threads: int | None = None) -> Runner:
     """Runs a graph on onnxruntime's CPU provider as it is written: fp16 rounds, Q/DQ fuse into no other arithmetic.
 
-    Raises BuildError when onnxruntime refuses the graph.
+    Raises BuildError when onnxruntime refuses the graph; the runner does when it fails on a batch.
     """
     graph = simulated(graph)
     options = onnxruntime.SessionOptions()
@@ -110,13 +110,22 @@ def onnx_runner(graph: onnx.ModelProto, *, threads: int | None = None) -> Runner
     try:
         session = onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no base class
-        got = str(error).strip().splitlines()[0][:300]
-        raise BuildError(
-            "a graph that onnxruntime can run", got, "report the model: its typed graph is wrong"
-        ) from error
+        raise _refused(error) from error
     names = [value.name for value in session.get_outputs()]
     source = session.get_inputs()[0].name
-    return lambda batch: dict(zip(names, session.run(names, {source: batch}), strict=True))
+
+    def run(batch: F32) -> dict[str, npt.NDArray[Any]]:
+        try:
+            return dict(zip(names, session.run(names, {source: batch}), strict=True))
+        except Exception as error:  # as above
+            raise _refused(error, f" on {'x'.join(map(str, batch.shape))}") from error
+
+    return run
+
+
+def _refused(error: Exception, where: str = "") -> BuildError:
+    got = " ".join(str(error).split())[:300]
+    return BuildError(f"a graph that onnxruntime can run{where}", got, "report the model: its typed graph is wrong")
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,14 +200,15 @@ def judge(
     spec = model.spec
     fp32 = fp32 or answer(onnx_runner(model.graph), faces, spec)
     mine = answer(run, faces, spec)
-    reasons = list(_not_finite(fp32, "the fp32 network")) or list(_not_finite(mine, f"the {precision} network"))
+    reasons = list(not_finite(fp32, "the fp32 network")) or list(not_finite(mine, f"the {precision} network"))
     numbers = {**_against_fp32(fp32, mine, spec), **_against_truth(fp32, mine, faces), **_landmarks(fp32, mine, faces)}
     limits = THRESHOLDS[precision]
     reasons += [] if reasons else _beyond(numbers, limits)
     return Verdict(precision, ran, faces.source, len(faces), faces.sha256, numbers, asdict(limits), reasons)
 
 
-def _not_finite(answer: Answer, who: str) -> Iterator[str]:
+def not_finite(answer: Answer, who: str) -> Iterator[str]:
+    """A sentence for each output with NaN or infinity in it."""
     for name, array in (("sr", answer.sr), ("heatmaps", answer.heatmaps), ("landmarks", answer.points)):
         if array is not None and not np.isfinite(array).all():
             bad = int((~np.isfinite(array)).reshape(len(array), -1).any(axis=1).sum())

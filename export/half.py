@@ -19,6 +19,7 @@ from sdk.errors import BuildError
 __all__ = ["to_half"]
 
 LARGEST = float(np.finfo(np.float16).max)  # 65504
+SMALLEST = float(np.finfo(np.float16).smallest_subnormal)  # 6e-8
 FLOAT16 = "tensor(float16)"
 OPSET_OF_HALF_QDQ = 19  # the first whose QuantizeLinear and DequantizeLinear take fp16 scales
 
@@ -29,11 +30,15 @@ def to_half(
     *,
     keep_fp32: Collection[str] = (),  # names of nodes that stay in fp32 between two Casts
 ) -> onnx.ModelProto:
-    """A typed copy. Raises BuildError for weights beyond fp16's range, naming the tensor."""
+    """A typed copy.
+
+    Raises BuildError for weights beyond fp16's range and scales below it, naming the tensor, and for operators that
+    have no place in fp16.
+    """
     half = onnx.ModelProto()
     half.CopyFrom(graph)
     _raise_opset(half)
-    kinds = _float_tensors(half)
+    kinds = _float_tensors(model, half)
     weights = {t.name: t for t in half.graph.initializer}
     wide_inputs = _wide_operands(half, kinds, keep_fp32)  # (node index, operand index)
     shared = {half.graph.node[i].input[k] for i, k in wide_inputs if half.graph.node[i].input[k] in weights}
@@ -57,8 +62,16 @@ def to_half(
                 node.input[k] = narrow.get(name, name)
         nodes += _narrow_results(node, kinds, keep_fp32)
     _close(half, nodes, kinds)
-    onnx.checker.check_model(half, full_check=True)
+    try:
+        onnx.checker.check_model(half, full_check=True)
+    except Exception as error:  # the checker raises several classes without a common base of its own
+        raise _untyped(model, error) from error
     return half
+
+
+def _untyped(model: Model, error: Exception) -> BuildError:
+    got = " ".join(str(error).split())[:300]
+    return BuildError(f"a graph with fp16 tensors of {model.path.name}", got, "build with --precision fp32")
 
 
 def _raise_opset(graph: onnx.ModelProto) -> None:
@@ -70,9 +83,12 @@ def _raise_opset(graph: onnx.ModelProto) -> None:
         graph.ir_version = max(graph.ir_version, 9)
 
 
-def _float_tensors(graph: onnx.ModelProto) -> set[str]:
+def _float_tensors(model: Model, graph: onnx.ModelProto) -> set[str]:
     """Names of all fp32 tensors: inputs, weights and what nodes compute."""
-    inferred = onnx.shape_inference.infer_shapes(graph, strict_mode=True).graph
+    try:
+        inferred = onnx.shape_inference.infer_shapes(graph, strict_mode=True).graph
+    except onnx.shape_inference.InferenceError as error:  # GroupNormalization, for one
+        raise _untyped(model, error) from error
     values = [*inferred.input, *inferred.output, *inferred.value_info]
     kinds = {v.name for v in values if v.type.tensor_type.elem_type == TensorProto.FLOAT}
     return kinds | {t.name for t in inferred.initializer if t.data_type == TensorProto.FLOAT}
@@ -103,6 +119,7 @@ def _narrow_weights(model: Model, graph: onnx.ModelProto, *, keep: set[str]) -> 
     """Initialisers to fp16; those in `keep` stay and get an fp16 twin for their other readers."""
     stored = list(graph.graph.initializer)
     readers = {name for node in graph.graph.node for name in node.input}
+    scales = {node.input[1] for node in graph.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")}
     del graph.graph.initializer[:]
     for tensor in stored:
         if tensor.data_type != TensorProto.FLOAT or tensor.name not in readers:
@@ -113,6 +130,10 @@ def _narrow_weights(model: Model, graph: onnx.ModelProto, *, keep: set[str]) -> 
         if largest > LARGEST and tensor.name not in keep:
             expected = f"weights of {model.path.name} up to {LARGEST:g}, the largest fp16 number"
             raise BuildError(expected, f"{largest:g} in {tensor.name}", "build with --precision fp32")
+        if tensor.name in scales and not values.astype(np.float16).all():
+            expected = f"INT8 scales of {model.path.name} of {SMALLEST:g}, the smallest fp16 number, or more"
+            remedy = "leave its layer out with --keep-fp16, or build with --precision fp16"
+            raise BuildError(expected, f"{float(values.min()):g} in {tensor.name}", remedy)
         if tensor.name in keep:
             graph.graph.initializer.append(tensor)
         name = f"{tensor.name}.fp16" if tensor.name in keep else tensor.name

@@ -1,7 +1,7 @@
 """The build from end to end: model, faces, typed graph, gate, engine, read-back, gate again, save.
 
 Nothing is written before the last stage, and that only when the gate holds (or --allow-loss says so in so many words).
-A network that gives NaN is refused in any case.
+An engine that gives NaN is refused in any case.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from export import proof
 from export.build_engine import Engine, build_engine
 from export.cpu import cpu_typed
 from export.faces import Faces, load_faces
-from export.gate import Answer, Runner, Verdict, answer, judge, onnx_runner
+from export.gate import Answer, Runner, Verdict, answer, judge, not_finite, onnx_runner
 from export.graph import Model, read_model
 from export.layers import explained_rows, explanation
 from export.options import Options
@@ -28,11 +28,12 @@ from export.record import check_out, make_manifest, out_path, save
 from export.refusal import GateRefused
 from export.sensitivity import LayerLoss, auto_mixed, scan
 from export.tail import watched
+from sdk.errors import BuildError, ModelError
 from sdk.runtime.manifest import Manifest
 
 __all__ = ["Outcome", "run_build"]
 
-BROKEN = "train or export the network again; try --precision fp32 to see whether it is whole"
+BROKEN = "use --precision fp32: in fp16 nothing may go beyond 65504"
 TOO_MUCH = {  # precision -> what may help
     "fp32": "report it: fp32 should lose nothing",
     "fp16": "use --precision fp32, or accept it with --allow-loss",
@@ -81,7 +82,22 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.options = self.setup.options
-        self.fp32: Answer = answer(onnx_runner(self.model.graph), self.judging, self.model.spec)
+        self.fp32 = self.wide()
+
+    def wide(self) -> Answer:
+        """What the fp32 network says. Raises ModelError when it says nothing, before its precisions take any time."""
+        model = self.model
+        try:
+            found = answer(onnx_runner(model.graph), self.judging, model.spec)
+        except BuildError as error:
+            remedy = "export it again: opset 18, a free batch, and no sizes written into Reshape and the like"
+            raise ModelError(f"{error.expected}: {model.path.name}", error.got, remedy) from error
+        broken = "; ".join(not_finite(found, "the fp32 network"))
+        if broken:
+            raise ModelError(
+                f"numbers from {model.path.name}", broken, "train or export it again from a sound checkpoint"
+            )
+        return found
 
     def engine(self, path: Path) -> Outcome:
         options = self.options
@@ -163,7 +179,7 @@ class _Run:
         broken = any("NaN" in reason for reason in verdict.reasons)
         if broken or not (verdict.passed or self.options.allow_loss):
             got = "; ".join(verdict.reasons)
-            remedy = BROKEN if broken else TOO_MUCH[precision]
+            remedy = BROKEN if broken and precision != "fp32" else TOO_MUCH[precision]
             raise GateRefused(
                 f"{precision} of {self.model.spec.name} within the gate",
                 got,

@@ -133,20 +133,25 @@ def cpu_int8(model: Model, calibration: Faces) -> onnx.ModelProto:
 
 
 def _quantised(model: Model, calibration: Faces, **options: Any) -> onnx.ModelProto:
-    """quantize_static with ranges from the calibration faces, at every size the network is used at."""
+    """quantize_static with ranges from the faces, at every size the network is used at. Raises BuildError."""
     with tempfile.TemporaryDirectory(prefix="facetrt-") as folder, _quiet():
         source, target = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
         onnx.save(model.graph, source)  # a file, since the quantiser changes a graph that it is handed
-        quantize_static(
-            source,
-            target,
-            _Batches(model, calibration),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
-            **options,
-        )
+        try:
+            quantize_static(
+                source,
+                target,
+                _Batches(model, calibration),
+                quant_format=QuantFormat.QDQ,
+                per_channel=True,
+                weight_type=QuantType.QInt8,
+                calibrate_method=CalibrationMethod.MinMax,
+                **options,
+            )
+        except Exception as error:  # assertions, ValueErrors, onnxruntime's own: ranges that are none, layers it lacks
+            got = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            expected = f"a network that onnxruntime can quantise: {model.path.name}"
+            raise BuildError(expected, got, "build with --precision fp16") from error
         graph = onnx.load(target)
     del graph.metadata_props[:]
     graph.metadata_props.extend(model.graph.metadata_props)

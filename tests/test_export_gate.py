@@ -140,3 +140,8 @@ def test_a_graph_that_onnxruntime_refuses_is_a_build_error(model):
     del graph.graph.initializer[:]
     with pytest.raises(BuildError, match="a graph that onnxruntime can run"):
         onnx_runner(graph)
+
+
+def test_a_graph_that_fails_on_a_batch_is_a_build_error(runner):
+    with pytest.raises(BuildError, match="a graph that onnxruntime can run on 2x3x9x9; got .* Got: 9 Expected: 8"):
+        runner(np.zeros((2, 3, 9, 9), np.float32))

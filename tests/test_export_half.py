@@ -4,14 +4,17 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import TensorProto
+from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
-from small_network import LR, replaced_weight, small_graph, small_model
+from small_network import LR, replaced_weight, small_graph, small_model, small_spec
 
-from export.graph import Model
+from export.faces import load_faces
+from export.graph import Model, read_model
 from export.half import to_half
+from export.precision import typed_graph
 from export.simulate import simulated
 from sdk.errors import BuildError
+from sdk.spec import METADATA_KEY
 
 
 def run(graph, batch):
@@ -94,3 +97,29 @@ def test_nodes_kept_in_fp32_stand_between_casts(tmp_path, batch, kept):
             assert kinds[node.output[0]] == TensorProto.FLOAT, node.name
     for a, b in zip(run(model.graph, batch), run(simulated(half), batch), strict=True):
         np.testing.assert_allclose(b, a, atol=4e-3)
+
+
+def test_int8_scales_below_fp16_are_refused_by_name(tmp_path):
+    model = small_model(tmp_path, gains={"b0.conv1.w": 1e-7})
+    faces = load_faces("builtin", spec=model.spec, count=64)
+    with pytest.raises(BuildError, match=r"INT8 scales of small.onnx of 5.96.*e-08.* in b0.conv1.w.*--keep-fp16"):
+        typed_graph(model, "int8", calibration=faces)
+    typed_graph(model, "int8", calibration=faces, keep_fp16=["b0.conv1"])
+
+
+@pytest.mark.parametrize("operator", ["GroupNormalization", "RandomNormalLike"])
+def test_an_operator_without_a_place_in_fp16_is_an_error_of_ours(operator, tmp_path):
+    proto = small_graph()
+    next(node for node in proto.graph.node if node.output[0] == "h0").output[0] = "x"
+    if operator == "GroupNormalization":
+        proto.opset_import[0].version = 21
+        proto.graph.initializer.extend(numpy_helper.from_array(np.ones(8, np.float32), name) for name in "gb")
+        proto.graph.node.insert(2, helper.make_node(operator, ["x", "g", "b"], ["h0"], num_groups=4))
+    else:
+        proto.graph.node.insert(2, helper.make_node(operator, ["x"], ["noise"], dtype=TensorProto.FLOAT))
+        proto.graph.node.insert(3, helper.make_node("Add", ["x", "noise"], ["h0"], "noisy"))
+    helper.set_model_props(proto, {METADATA_KEY: small_spec().to_json()})
+    onnx.save(proto, str(tmp_path / "a.onnx"))
+    model = read_model(tmp_path / "a.onnx")
+    with pytest.raises(BuildError, match="a graph with fp16 tensors of a.onnx; .*--precision fp32"):
+        to_half(model, model.graph)

@@ -6,9 +6,10 @@ import json
 
 import fake_host
 import numpy as np
+import onnx
 import pytest
 from fake_tensorrt import make_plan
-from onnx import TensorProto
+from onnx import TensorProto, helper, numpy_helper
 from small_network import LR, MAPS, save_small, small_spec
 
 from export import outputs, pipeline, prepare, proof
@@ -19,7 +20,7 @@ from export.prepare import stages_for
 from export.progress import Progress
 from export.refusal import GateRefused
 from export.tail import attached
-from sdk.errors import BackendError, EngineError, MissingPackageError
+from sdk.errors import BackendError, BuildError, EngineError, MissingPackageError, ModelError
 from sdk.runtime.manifest import read_engine
 from sdk.runtime.trt_backend import TrtBackend
 
@@ -139,6 +140,40 @@ def test_an_engine_that_gives_pictures_and_points_is_judged_by_those(host, tmp_p
     assert (found["image"].dtype, found["image"].shape) == (np.uint8, (3, 2 * LR, 2 * LR, 3))
     assert (found["landmarks"].dtype, found["landmarks"].shape) == (np.float32, (3, MAPS, 3))
     backend.close()
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+@pytest.mark.parametrize("fault", ["NaN", "sizes"])
+def test_an_fp32_network_that_says_nothing_is_told_at_once(fault, precision, host, tmp_path):
+    """NaN would else come up as an assertion inside the quantiser, a Reshape traced at batch 1 as a crash."""
+    proto = onnx.load(save_small(tmp_path / "m.onnx", spec=PICTURE))
+    last = next(node for node in proto.graph.node if node.output[0] == "sr")
+    last.output[0] = "before"
+    if fault == "NaN":
+        proto.graph.node.append(helper.make_node("Sqrt", ["negative"], ["sr"], "root"))
+        proto.graph.node.insert(len(proto.graph.node) - 1, helper.make_node("Neg", ["before"], ["negative"], "minus"))
+    else:
+        proto.graph.initializer.append(numpy_helper.from_array(np.array([1, 3, 2 * LR, 2 * LR]), "sizes"))
+        proto.graph.node.append(helper.make_node("Reshape", ["before", "sizes"], ["sr"], "traced"))
+        proto.graph.output[0].type.tensor_type.shape.dim[0].dim_value = 1
+    onnx.save(proto, str(tmp_path / "m.onnx"))
+    words = {
+        "NaN": "numbers from m.onnx; got .*NaN or infinity in sr of 32",
+        "sizes": "run on 8x3x8x8: m.onnx; .*traced",
+    }
+    with pytest.raises(ModelError, match=words[fault]):
+        run(f"{tmp_path / 'm.onnx'} -o {tmp_path / 'x.engine'} --calib-count 64 --precision {precision}")
+    assert not host.built
+
+
+def test_a_quantiser_that_fails_is_a_build_error(tmp_path, monkeypatch):
+    def failing(*arguments, **more):
+        raise AssertionError("scale issue")
+
+    monkeypatch.setattr("export.quantise.quantize_static", failing)
+    save_small(tmp_path / "m.onnx", spec=PICTURE)
+    with pytest.raises(BuildError, match="can quantise: m.onnx; got AssertionError: scale issue; build with"):
+        run(f"{tmp_path / 'm.onnx'} -o {tmp_path / 'x.onnx'} --calib-count 64 --target cpu")
 
 
 def test_int8_for_the_cpu(tmp_path, monkeypatch):
