@@ -1,6 +1,7 @@
 """Windows, rows and points of an archive: boxes, orders of other counts than 68, hidden points, poses."""
 
 import csv
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from sdk.errors import InputError
 from sdk.image.crop import landmark_box, square_windows
 from training.data.archive import Options, Writer, window_of
 from training.data.convert import convert
-from training.data.formats.sample import Pose, Skips, face
+from training.data.formats.sample import BadSampleError, Pose, Skips, face
 from training.data.labels import FLIPS, read_labels
 from training.data.packs import open_pack
 
@@ -99,3 +100,10 @@ def test_without_a_box_points_from_brow_to_chin_decide_else_the_whole_picture(tm
 def test_mirrors_are_involutions():
     for order in FLIPS.values():
         assert (order[order] == np.arange(len(order))).all()
+
+
+def test_the_68_have_a_place_each_seen_or_not():
+    points = RNG.uniform(0, 9, (68, 2))
+    points[4] = np.nan
+    with pytest.raises(BadSampleError, match="point 5 of 68"):  # what pts68 of an archive promises
+        face(Path("a.jpg"), points, scheme="68", source=Path("a.pts"), visible=np.arange(68) != 4)
