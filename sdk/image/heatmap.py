@@ -182,7 +182,10 @@ def _all_finite(window: Float32) -> npt.NDArray[np.bool_]:
 def _centroid(
     window: Float32,  # [M, S, S]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Mean offset [M, 2] and standard deviation by axis [M] of the values as weights; zeros if one is not finite."""
+    """Mean offset [M, 2] and standard deviation by axis [M] of the values as weights.
+
+    Where a value is not finite the offset is 0 and all cells weigh the same.
+    """
     S = int(window.shape[1])
     flat = window.reshape(len(window), S * S)
     finite = _all_finite(window)
