@@ -58,6 +58,22 @@ def test_a_silent_hourglass_adds_up_the_averages():
     torch.testing.assert_close(silenced(Hourglass(4, 2))(rows)[0, 2], expected + 7.5)
 
 
+class Affine(nn.Module):
+    def __init__(self, gain, shift):
+        super().__init__()
+        self.gain, self.shift = gain, shift
+
+    def forward(self, x):
+        return self.gain * x + self.shift
+
+
+def test_an_hourglass_has_a_block_before_and_one_behind_its_inner_part():
+    hourglass = Hourglass(4, 2)
+    hourglass.up, hourglass.down = Affine(0.0, 0.0), Affine(1.0, 1.0)
+    hourglass.inner, hourglass.back = Affine(2.0, 0.0), Affine(1.0, 10.0)
+    assert torch.equal(hourglass(torch.ones(1, 4, 4, 4)), torch.full((1, 4, 4, 4), (1.0 + 1.0) * 2.0 + 10.0))
+
+
 def test_a_block_puts_its_three_convolutions_side_by_side():
     block, x = shaken(ConvBlock(8, 16)), torch.rand(1, 8, 4, 4)
     with torch.inference_mode():

@@ -118,6 +118,18 @@ def test_a_fan_for_64_px_sees_sr_itself_and_a_joined_network_is_its_parts():
         assert torch.equal(out["heatmaps"], model.fan(out["sr"])["heatmaps"])
 
 
+@pytest.mark.parametrize(("scale", "blocks"), [(4, (12, 3, 0)), (4, (12, 3, 2)), (8, (12, 3, 0, 0))])
+def test_the_generator_is_twelve_three_two(scale, blocks):
+    config = GeneratorConfig(scale=scale, n3_blocks=blocks[-1])
+    with torch.device("meta"):
+        body = [type(layer) for layer in Generator(config).body]
+    enlarge = [nn.BatchNorm2d, nn.ReLU, nn.ConvTranspose2d]
+    expected = [ResidualBlock] * blocks[0]
+    for count in blocks[1:]:
+        expected += [*enlarge, *[ResidualBlock] * count]
+    assert body == expected
+
+
 def test_nothing_follows_the_addition_of_a_residual_block():
     block, x = ResidualBlock(4), torch.randn(1, 4, 5, 5)
     with torch.no_grad():
