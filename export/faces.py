@@ -39,6 +39,7 @@ F32 = npt.NDArray[np.float32]
 
 MIN_FACES, MAX_FACES = 64, 512  # fewer leave ranges to chance, more change nothing measurable
 MIN_SIDE_PX = 32  # a calibration picture below that shows nothing the network would see
+LEAST_CONTRAST = 2.0  # grey levels, standard deviation: ranges of a picture without any hold for no other
 LONGEST = 4  # times the shorter side; a longer picture is no face
 MODEL_FILE = Path(__file__).resolve().parent / "eigenfaces.npz"
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
@@ -165,13 +166,22 @@ def _folder(root: Path, side: int, count: int, seed: int) -> Faces:
     files = sorted(p for p in root.rglob("*") if p.suffix.lower() in ENDINGS and p.is_file())
     hr: list[U8] = []
     skipped: list[str] = []
+    seen: set[bytes] = set()
     for number in np.random.default_rng(seed).permutation(len(files)).tolist():
         if len(hr) == count:
             break
+        name = files[number].name
         try:
-            hr.append(_square(read_picture(files[number]).pixels, side, files[number].name))
+            face = _square(read_picture(files[number]).pixels, side, name)
         except FaceTRTError as error:
-            skipped.append(f"{files[number].name} ({error.got})")
+            skipped.append(f"{name} ({error.got})")
+            continue
+        digest = hashlib.sha256(face.tobytes()).digest()
+        if digest in seen:  # one copy would calibrate and the other judge
+            skipped.append(f"{name} (the same picture as another one)")
+            continue
+        seen.add(digest)
+        hr.append(face)
     _enough(hr, skipped, str(root))
     return Faces(str(root), np.stack(hr), None, skipped=tuple(skipped))
 
@@ -189,7 +199,10 @@ def _square(
         raise InputError(expected, f"{width} x {height} px in {name}", "cut the face out")
     x0, y0 = (width - short) / 2, (height - short) / 2
     window = np.array([[x0, y0, x0 + short, y0 + short]])
-    return round_8bit(crop(rgb, window, size=side))[0].astype(np.uint8)
+    face: U8 = round_8bit(crop(rgb, window, size=side))[0].astype(np.uint8)
+    if face.std(axis=(0, 1)).max() < LEAST_CONTRAST:
+        raise InputError("a face's picture", f"a single colour in {name}", "leave it out")
+    return face
 
 
 def _archive(source: str, side: int, count: int, seed: int) -> Faces:

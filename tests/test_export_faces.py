@@ -81,6 +81,22 @@ def test_broken_and_unfit_pictures_are_left_out_and_told(tmp_path, spec):
     assert sorted(line.split(" ")[0] for line in faces.skipped) == ["aaa.png", "aab.jpg", "dot.png", "strip.png"]
 
 
+def test_pictures_of_one_colour_and_copies_do_not_count(tmp_path, spec):
+    """INT8 ranges of black would hold for nothing else, and a gate that sees only black would not notice."""
+    folder = pictures(tmp_path / "faces", 66)
+    Image.new("RGB", (80, 80)).save(folder / "black.png")
+    Image.new("RGB", (80, 80), (200, 30, 90)).save(folder / "pink.png")
+    (folder / "copy.png").write_bytes(sorted(folder.glob("*.png"))[0].read_bytes())
+    faces = load_faces(folder, spec=spec, count=512)
+    assert len(faces) == 66 and len(faces.skipped) == 3
+    assert [line for line in faces.skipped if "a single colour in black.png" in line or "in pink.png" in line]
+    assert sum("the same picture as another one" in line for line in faces.skipped) == 1
+    for one in sorted(folder.glob("*.png"))[:5]:
+        one.unlink()
+    with pytest.raises(InputError, match="at least 64 pictures of faces"):
+        load_faces(folder, spec=spec, count=64)
+
+
 @pytest.mark.parametrize("count", [0, 3, MIN_FACES - 1])
 def test_a_folder_with_too_few_pictures_is_refused(tmp_path, spec, count):
     folder = pictures(tmp_path / "faces", count)
