@@ -27,7 +27,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from benchmarks import gpu_arrays, gpu_engines, gpu_runtime, gpu_tails
+from benchmarks import gpu_arrays, gpu_engines, gpu_kernels, gpu_runtime, gpu_tails
 from benchmarks.gpu_arrays import LIBRARIES, NotPossible
 from benchmarks.gpu_engines import Kit
 from sdk.errors import BackendError, FaceTRTError
@@ -166,6 +166,7 @@ def checks_for(options: argparse.Namespace) -> Iterator[Check]:
         yield f"{name} arrays", lambda n=name: gpu_arrays.round_trip(n)
     for precision in ("fp16", "int8"):
         yield f"trt-build {first} {precision}", lambda p=precision: host.trt_build(first, p)
+    yield from gpu_kernels.checks()
     yield "compute-sanitizer", lambda: host.sanitizer(first, "fp16")
 
 

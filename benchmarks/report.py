@@ -1,4 +1,4 @@
-"""Write measured numbers into README.md and docs/*.md: `python -m benchmarks.report --write | --check`.
+"""Write measured numbers into README.md, kernels/README.md, docs/*.md: `python -m benchmarks.report --write | --check`.
 
 A document holds blocks
 
@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.kernel_tables import kernels
 from benchmarks.model_tables import boxes, headline, models
 from benchmarks.precision_tables import cpu_int8, engines, precision, sensitivity
 from benchmarks.tables import detector, evaluation, landmarks, latency
@@ -40,12 +41,14 @@ GENERATORS: dict[str, Callable[[Path], str]] = {  # block name -> results folder
     "sensitivity": sensitivity,
     "cpu_int8": cpu_int8,
     "engines": engines,
+    "kernels": kernels,
 }
 
 
 def documents(root: Path = ROOT) -> list[Path]:
-    """README.md and every page of docs/ that exist."""
-    return [path for path in (root / "README.md", *sorted((root / "docs").glob("*.md"))) if path.is_file()]
+    """README.md, kernels/README.md and every page of docs/ that exist."""
+    fixed = (root / "README.md", root / "kernels" / "README.md")
+    return [path for path in (*fixed, *sorted((root / "docs").glob("*.md"))) if path.is_file()]
 
 
 def block_names(text: str, *, origin: str) -> list[str]:

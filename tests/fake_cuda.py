@@ -31,6 +31,8 @@ class FakeCuda(Streams, Modules):
         "CUpointer_attribute", {"CU_POINTER_ATTRIBUTE_CONTEXT": 1, "CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL": 9}
     )
 
+    CUdevice_attribute = enum.IntEnum("CUdevice_attribute", {"CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE": 38})
+
     def __init__(self, memory_bytes=1 << 30, gpus=1):
         Streams.__init__(self)
         Modules.__init__(self)
@@ -116,6 +118,9 @@ class FakeCuda(Streams, Modules):
         if not 0 <= index < self.gpus:
             raise Failed("CUDA_ERROR_INVALID_DEVICE")
         return index
+
+    def do_device_get_attribute(self, attribute, index):
+        return 1 << 16
 
     def do_device_primary_ctx_retain(self, index):
         self.retained[index] += 1
