@@ -160,6 +160,9 @@ def parse(arguments: Sequence[str]) -> Options:
 
 
 def _refuse_strangers(arguments: Sequence[str], *, known: Sequence[str]) -> None:
+    empty = next((argument for argument in arguments if argument.startswith("-") and argument.endswith("=--")), None)
+    if empty is not None:  # argparse before Python 3.13 takes it for a list without anything in it
+        raise InputError(f"a value for {empty.partition('=')[0]}", "'--'", "see trt-build --help")
     words = [argument.partition("=")[0] for argument in arguments if argument.startswith("--") and len(argument) > 2]
     for word in words:
         if word in REFUSED:
@@ -186,7 +189,7 @@ def _typed(values: Mapping[str, Any]) -> dict[str, Any]:
     put("optimization_level", lambda text: _number(text, "--optimization-level"))
     put("workspace_mib", _pool, option="memPoolSize")
     put("workspace_mib", lambda text: _number(text, "--workspace"), option="workspace")
-    put("targets", lambda text: tuple(_target(word) for word in _words(text)))
+    put("targets", lambda text: tuple(dict.fromkeys(_target(word) for word in _words(text))))
     put("keep_fp16", lambda texts: tuple(word for text in texts for word in _words(text)))
     put("batches", lambda text: tuple(_number(word, "--batches") for word in _words(text)))
     put("sizes", lambda text: tuple(_number(word, "--sizes") for word in _words(text)))
@@ -246,7 +249,7 @@ def _shapes(text: str, option: str) -> dict[str, tuple[int, ...]]:
     for word in _words(text):
         name, colon, sizes = word.rpartition(":")
         parts = sizes.lower().split("x")
-        if not colon or not name or not all(part.isdigit() and int(part) > 0 for part in parts):
+        if not colon or not name or not all(part.isdecimal() and int(part) > 0 for part in parts):
             raise InputError(f"{option} as NAME:AxBxCxD", repr(word), f"for example {option} lr:1x3x16x16")
         shapes[name.strip("'\"")] = tuple(int(part) for part in parts)
     return shapes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,11 @@ MAX_BATCH = 4096  # of the exported graphs
 CALIB_COUNTS = (MIN_FACES, MAX_FACES)
 LEVELS = (0, 5)  # of the builder's optimisation
 MAX_PROFILES = 16
+TENSORRT_ONLY = (  # fields of Options that --target cpu could not heed
+    *("targets", "flavour", "quantizer", "keep_fp16", "auto_mixed", "sizes", "min_shapes", "opt_shapes", "max_shapes"),
+    *("workspace_mib", "timing_cache", "no_timing_cache", "optimization_level", "hardware_compatibility"),
+    *("version_compatible", "strip_weights", "refit", "dla_core", "gpu_fallback", "tactic_sources", "tf32"),
+)
 MOST_LISTED = 10  # words that an error lists
 
 Shape = tuple[int, ...]
@@ -148,11 +154,16 @@ class Options:
         clash = bool(self.targets) and self.flavour == "tensorrt"
         remedy = "TensorRT builds for the GPU that is there; leave one of them out"
         yield clash, "--targets with TensorRT-RTX", "--flavour tensorrt", remedy
-        beside = self.target == "cpu" and bool(self.targets or self.dla_core is not None or self.auto_mixed)
-        remedy = "leave out --targets, --dla-core and --auto-mixed"
-        yield beside, "--target cpu alone", "options of TensorRT beside it", remedy
+        beside = ", ".join(self._of_tensorrt()) if self.target == "cpu" else ""
+        yield bool(beside), "no options of TensorRT beside --target cpu", beside, f"leave out {beside}"
         yield self.quiet and self.verbose, "--quiet or --verbose", "both", "leave one of them out"
         yield self.quiet and self.json, "--quiet or --json", "both", "leave one of them out"
+
+    def _of_tensorrt(self) -> list[str]:
+        """Words of the options that were given and mean nothing to onnxruntime on a CPU."""
+        defaults = {one.name: one.default for one in dataclasses.fields(self)}
+        given = [name for name in TENSORRT_ONLY if getattr(self, name) != defaults[name]]
+        return [f"--{name.removesuffix('_mib').replace('_', '-')}" for name in given]
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

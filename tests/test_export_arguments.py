@@ -65,6 +65,7 @@ def test_trtexecs_words_mean_ours():
         ("m --min-shapes in:1x2 --opt-shapes in:1x2 --max-shapes a:b:3x4", "max_shapes", ({"a:b": (3, 4)},)),
         ("m --shapes=a:2x3 --explicitBatch", "opt_shapes", ({"a": (2, 3)},)),
         ("m --quantiser modelopt", "quantizer", "modelopt"),
+        ("m --targets 86,sm_86,8.6,89", "targets", ("sm_86", "sm_89")),
         ("--doctor", "doctor", True),
     ],
 )
@@ -116,7 +117,17 @@ def test_the_command_is_kept_so_that_a_shell_takes_it_again():
         ("m --gpu-fallback", "--gpu-fallback with --dla-core"),
         ("m --targets sm_86 --flavour tensorrt", "--targets with TensorRT-RTX"),
         ("m --target cpu --fp16", "--precision int8 for --target cpu; got fp16"),
-        ("m --target cpu --targets 86", "--target cpu alone"),
+        (
+            "m --target cpu --targets 86",
+            "no options of TensorRT beside --target cpu; got --targets; leave out --targets",
+        ),
+        ("m --target cpu --keep-fp16 a --workspace 1", "got --keep-fp16, --workspace; leave out --keep-fp16"),
+        (
+            "m --target cpu --quantizer modelopt --shapes lr:1x3",
+            "--quantizer, --min-shapes, --opt-shapes, --max-shapes",
+        ),
+        ("m --max-shapes lr:\u00b2x3", "--max-shapes as NAME:AxBxCxD"),
+        ("m --batches=--", "a value for --batches; got '--'"),
         ("m --quiet --verbose", "--quiet or --verbose; got both"),
     ],
 )
