@@ -4,6 +4,7 @@ What is compared is the whole way from the frame: the CPU's crop, decoding and p
 """
 
 import base64
+from concurrent.futures import ThreadPoolExecutor
 
 import fake_host
 import fake_tensorrt
@@ -15,8 +16,9 @@ from tiny_onnx import save_tiny, tiny_spec
 from sdk.enhancer import FaceEnhancer
 from sdk.errors import BackendError, InputError
 from sdk.runtime import kernel_files
-from sdk.runtime.device import Device
+from sdk.runtime.device import Device, Stream
 from sdk.runtime.interop import DeviceArray
+from sdk.runtime.kernel_frames import DeviceNv12
 from sdk.runtime.trt_backend import TrtBackend
 
 pytestmark = kernel_host.needs_compiler
@@ -86,6 +88,7 @@ def test_only_small_things_come_back(host, networks, monkeypatch):
 
 
 def on_gpu(host, device, array):
+    array = np.ascontiguousarray(array)
     return DeviceArray(device, host.cuda.foreign(array), array.shape, array.dtype, owner=array)
 
 
@@ -106,6 +109,48 @@ def test_a_frame_on_the_gpu_is_enhanced_in_place(host, networks, color):
             assert off.max() <= 2 * LEVELS and (off > LEVELS).mean() < 1e-3  # two faces' rounding where they overlap
             host.cuda.memory.pop(frame.pointer)
     assert (rendered != FRAME).any()
+
+
+def test_an_nv12_frame_is_enhanced_in_place(host, networks):
+    """A grey scene, where NV12 holds what RGB does: the same pictures, pasted into both planes."""
+    grey = np.repeat(FRAME[..., :1], 3, axis=2)
+    with FaceEnhancer(networks, color="rgb", kernels=False, min_confidence=0.0) as reference:
+        wanted = reference.enhance(grey, BOXES[:3], box_kind="crop")
+    device, chroma = Device(0), np.full((72, 96, 2), 128, np.uint8)
+    planes = [on_gpu(host, device, grey[..., 0]), on_gpu(host, device, chroma)]
+    with FaceEnhancer(networks, color="bgr", min_confidence=0.0) as enhancer:
+        frame = DeviceNv12(*planes, full_range=True)
+        found = enhancer.enhance_device(frame, BOXES[:3], box_kind="crop", pictures=True)
+    for mine, theirs in zip(found, wanted, strict=True):
+        assert (mine.status, mine.model) == (theirs.status, theirs.model)
+        assert np.abs(mine.image.astype(int) - theirs.image).max() <= LEVELS
+    assert (planes[0].copy_to_host() != grey[..., 0]).any()
+    for plane in planes:
+        host.cuda.memory.pop(plane.pointer)
+
+
+def test_the_callers_stream_comes_first(host, networks):
+    """What the caller has put on its stream, and nobody has waited for, is seen."""
+    device = Device(0)
+    with device.current():
+        theirs = Stream(device)
+    frame, ready = on_gpu(host, device, np.zeros_like(FRAME)), on_gpu(host, device, FRAME)
+    with FaceEnhancer(networks, min_confidence=0.1) as enhancer:
+        wanted = enhancer.enhance(FRAME, BOXES)
+        with device.current():
+            device.copy(frame.pointer, ready.pointer, ready.size_bytes, theirs)
+        same(enhancer.enhance_device(frame, BOXES, stream=theirs), wanted)
+    theirs.close()
+    for one in (frame, ready):
+        host.cuda.memory.pop(one.pointer)
+
+
+def test_threads_get_what_one_gets_alone(networks):
+    with FaceEnhancer(networks, min_confidence=0.1) as enhancer:
+        wanted = enhancer.enhance(FRAME, BOXES[:2])
+        with ThreadPoolExecutor(2) as pool:
+            for found in pool.map(lambda _: enhancer.enhance(FRAME, BOXES[:2]), range(4)):
+                same(found, wanted)
 
 
 def test_no_faces(host, networks):

@@ -7,9 +7,12 @@ import pytest
 
 from sdk.errors import BackendError, InputError
 from sdk.image.crop import crop
+from sdk.image.nv12 import Nv12Frame, crop_nv12
 from sdk.image.pixels import to_network
+from sdk.runtime.device import Graph
 from sdk.runtime.interop import DeviceArray
 from sdk.runtime.kernel_crop import LEVELS, crop_norm, network_colours
+from sdk.runtime.kernel_frames import DeviceNv12
 from sdk.spec import ModelSpec
 
 pytestmark = kernel_host.needs_compiler
@@ -83,6 +86,37 @@ def test_count_and_status(gpu):
     assert gpu.get(status)[:4].tolist() == [0, 1, 1, 0]
     np.testing.assert_array_equal(found[[1, 2, 4, 5]].view(np.uint32), untouched[[1, 2, 4, 5]].view(np.uint32))
     np.testing.assert_allclose(found[[0, 3]], wanted(SPECS["rgb"], "bgr")[[0, 0]], atol=1e-5)
+
+
+@pytest.mark.parametrize("siting", ["left", "center"])
+def test_nv12_equals_the_reference(gpu, siting):
+    y, uv = RNG.integers(16, 236, (60, 83), np.uint8), RNG.integers(16, 241, (30, 42, 2), np.uint8)
+    frame = DeviceNv12(gpu.put(y), gpu.put(uv), "bt601", siting=siting)
+    out = gpu.room((3, 3, 16, 16), np.float32)
+    crop_norm(gpu.kernels, frame, gpu.put(WINDOWS, np.float32), out=out, colours=LEVELS, stream=gpu.stream)
+    expected = crop_nv12(Nv12Frame(y, uv, "bt601", siting=siting), WINDOWS.astype(np.float32), size=16)
+    np.testing.assert_allclose(gpu.get(out).transpose(0, 2, 3, 1), expected, atol=5e-3)
+
+
+def test_one_graph_serves_a_changing_number_of_faces(gpu):
+    """Count and windows lie in the GPU's memory: captured once, replayed with others."""
+    gpu.kernels.prepare("crop_norm")
+    frame, boxes, count = gpu.put(FRAME), gpu.put(np.zeros((3, 4), np.float32)), gpu.put([0], np.int32)
+    out, colours = gpu.room((3, 3, 16, 16), np.float32), network_colours(SPECS["rgb"], "bgr")
+    graph = Graph(
+        gpu.stream,
+        lambda: crop_norm(gpu.kernels, frame, boxes, out=out, colours=colours, stream=gpu.stream, count=count),
+    )
+    for some in ([0, 1, 2], [2], [1, 0]):
+        poison = gpu.room((3, 3, 16, 16), np.float32)
+        for target, source in ((boxes, gpu.put(WINDOWS[some], np.float32)), (count, gpu.put([len(some)], np.int32))):
+            gpu.device.copy(target.pointer, source.pointer, source.size_bytes, gpu.stream)
+        gpu.device.copy(out.pointer, poison.pointer, out.size_bytes, gpu.stream)
+        graph.launch()
+        found = gpu.get(out)
+        np.testing.assert_allclose(found[: len(some)], wanted(SPECS["rgb"], "bgr", WINDOWS[some]), atol=1e-5)
+        np.testing.assert_array_equal(found[len(some) :].view(np.uint8), 0xA5)
+    graph.close()
 
 
 def test_zero_faces_launch_nothing(gpu):
