@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 the build failed, 2 wrong use or input, 3 the gate refused
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -63,11 +64,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 def command() -> NoReturn:
     """The console script: main(), and an end that no builder thread left behind can hold up."""
     signal.signal(signal.SIGTERM, _interrupt)  # as Ctrl-C: temporary files go
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - None where whoever started us closed it
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     code = main()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the outcome stands; one that comes too late must not hide it
-    sys.stdout.flush()
-    sys.stderr.flush()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        os._exit(code or FAILED)  # a disk that is full; Python would say it once more
     if any(thread.name == "trt-build" and thread.is_alive() for thread in threading.enumerate()):
         os._exit(code)  # TensorRT without a progress monitor cannot be stopped
     sys.exit(code)
@@ -82,10 +88,11 @@ def _build(options: Options) -> int:
     try:
         from export.pipeline import run_build
         from export.prepare import prepare, stages_for
-    except ImportError as error:
-        if isinstance(error, FaceTRTError) or error.name not in EXTRA:
+    except Exception as error:  # a package that is broken raises anything
+        if isinstance(error, FaceTRTError) or not (name := _outside(error)):
             raise
-        raise MissingPackageError("building engines", str(error.name), INSTALL, got=str(error)) from error
+        got = f"{type(error).__name__}: {error}"
+        raise MissingPackageError("building engines", name, INSTALL, got=got) from error
 
     setup = prepare(options)
     kind = "json" if options.json else "quiet" if options.quiet else "text"
@@ -109,6 +116,14 @@ def _build(options: Options) -> int:
     return DONE
 
 
+def _outside(error: Exception) -> str:
+    """The package that an import failed for, absent or broken; "" when the fault is ours."""
+    if isinstance(error, ImportError) and (error.name or "").partition(".")[0] in EXTRA:
+        return str(error.name).partition(".")[0]
+    modules = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return next((name for name in EXTRA for module in modules if module.partition(".")[0] == name), "")
+
+
 def _tell(error: FaceTRTError, *, as_json: bool, code: int | None = None) -> int:
     """The error as an event or a line; its exit code."""
     if code is None:
@@ -118,12 +133,13 @@ def _tell(error: FaceTRTError, *, as_json: bool, code: int | None = None) -> int
         event = {"event": "error", "expected": error.expected, "got": error.got, "remedy": error.remedy, "exit": code}
         if isinstance(error, GateRefused):
             event["gate"] = error.numbers
-        sys.stdout.write(json.dumps(event) + "\n")
-        sys.stdout.flush()
-        return code
-    if isinstance(error, GateRefused):
-        sys.stderr.write(error.table + "\n")
-    sys.stderr.write(f"trt-build: {error}\n")
+        out, text = sys.stdout, json.dumps(event)
+    else:
+        table = f"{error.table}\n" if isinstance(error, GateRefused) else ""
+        out, text = sys.stderr, f"{table}trt-build: {error}"
+    with contextlib.suppress(OSError):  # where nothing can be written any more the code has to do
+        out.write(text + "\n")
+        out.flush()
     return code
 
 

@@ -2,10 +2,6 @@
 
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import onnx
@@ -19,7 +15,6 @@ from sdk.runtime.manifest import read_engine
 pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed: pip install 'facetrt[rtx]'")
 
 PICTURE = small_spec(heatmap_kind=None, heatmap_count=0, heatmap_size=0, output_names=("sr",))
-ROOT = Path(__file__).resolve().parents[1]
 QUICK = ("--targets", "sm_86", "--calib-count", "64", "--batches", "2")
 
 
@@ -188,50 +183,6 @@ def test_our_own_mistakes_are_one_line_too(model, capsys, monkeypatch):
     assert "ZeroDivisionError" in events(capsys)[-1]["got"]
     assert build(model, "--verbose") == 1
     assert "Traceback" in capsys.readouterr().err
-
-
-def test_a_missing_extra_is_named(capsys, monkeypatch, model):
-    monkeypatch.setitem(sys.modules, "export.prepare", None)
-    monkeypatch.setattr(cli, "EXTRA", ("export.prepare",))
-    assert build(model) == 2
-    assert "pip install 'facetrt[export]'" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("number", "stage"),
-    [
-        (signal.SIGINT, "draw faces"),
-        (signal.SIGTERM, "draw faces"),
-        (signal.SIGKILL, "draw faces"),
-        (signal.SIGINT, "build"),
-        (signal.SIGTERM, "build"),
-    ],
-)
-def test_signals_end_the_process_and_leave_no_file(number, stage, tmp_path):
-    command = [sys.executable, "-m", "export.cli", "picoface_x8", "--targets", "sm_86", "--json"]
-    process = subprocess.Popen(
-        [*command, "-o", str(tmp_path / "x.engine")],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    while json.loads(process.stdout.readline()).get("name") != stage:
-        pass
-    started_s = time.monotonic()
-    process.send_signal(number)
-    rest = process.communicate(timeout=60)[0].splitlines()
-    assert time.monotonic() - started_s < 30 and os.listdir(tmp_path) == []
-    assert process.returncode == (-9 if number == signal.SIGKILL else 130)
-    assert number == signal.SIGKILL or json.loads(rest[-1])["exit"] == 130
-
-
-def test_help_is_quick_and_names_the_exit_codes():
-    program = "import sys; from export import cli; sys.argv = ['trt-build', '--help']; cli.command()"
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0 and "3 the gate refused the engine" in done.stdout
-    heavy = "import sys, export.cli; assert not {'onnx', 'onnxruntime', 'tensorrt_rtx'} & set(sys.modules)"
-    subprocess.run([sys.executable, "-c", heavy], cwd=ROOT, check=True, timeout=60)
 
 
 def test_errors_of_use_are_no_crash_for_argparse():

@@ -156,6 +156,24 @@ def test_the_log_reaches_each_listener_while_it_listens(monkeypatch):
     assert trt.last_errors() == "two; three"
 
 
+@pytest.mark.parametrize("body", ["raise RuntimeError('no libnvinfer')", "__version__ = '7.1.3'", None])
+def test_one_that_cannot_be_used_is_passed_over(body, tmp_path, monkeypatch):
+    """Broken, older than 8.5, or a folder of that name in the current one: no reason not to look for the next."""
+    (tmp_path / "tensorrt").mkdir()
+    if body is not None:
+        (tmp_path / "tensorrt" / "__init__.py").write_text(body)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
+    monkeypatch.delenv(trt_api.ENVIRONMENT, raising=False)
+    monkeypatch.setattr(trt_api, "_loaded", trt_api._loaded.__wrapped__)
+    with pytest.raises(MissingPackageError, match=r"got tensorrt: .*(libnvinfer|has no attribute).*facetrt\[tensorrt"):
+        trt_api.load("tensorrt")
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
+    with pytest.raises(MissingPackageError, match="tensorrt: .*; tensorrt_rtx: "):
+        trt_api.load()
+    sys.modules.pop("tensorrt", None)
+
+
 def test_loading_names_what_is_missing(monkeypatch):
     monkeypatch.setattr(trt_api, "_loaded", lambda name: __import__(f"no_{name}"))
     monkeypatch.delenv("FACETRT_TENSORRT", raising=False)

@@ -235,7 +235,8 @@ def _loaded(flavour: str) -> TensorRT:
 def load(flavour: str | None = None) -> TensorRT:
     """Import one of FLAVOURS; None: $FACETRT_TENSORRT, else the first that imports. Touches no GPU and no driver.
 
-    Raises MissingPackageError with the command that installs it, BackendError for an unknown flavour.
+    Raises MissingPackageError with the command that installs it, also where one is there and cannot be used;
+    BackendError for an unknown flavour.
     """
     flavour = flavour or os.environ.get(ENVIRONMENT) or None
     if flavour is not None and flavour not in FLAVOURS:
@@ -244,7 +245,7 @@ def load(flavour: str | None = None) -> TensorRT:
     for name in (flavour,) if flavour else FLAVOURS:
         try:
             return _loaded(name)
-        except (ImportError, OSError) as error:  # OSError: the package is there, its libraries are not
-            problems.append(f"{name}: {(str(error).splitlines() or ['import failed'])[0]}")
+        except Exception as error:  # its libraries are missing, it is older than 8.5, a folder of that name, ...
+            problems.append(f"{name}: {(str(error).splitlines() or [type(error).__name__])[0]}")
     wanted = flavour or "tensorrt"
     raise MissingPackageError("building and running engines", wanted, INSTALL[wanted], got="; ".join(problems))
