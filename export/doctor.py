@@ -124,23 +124,30 @@ def _tensorrts() -> list[Finding]:
     for flavour in FLAVOURS:
         probed = _child("tensorrt", flavour)
         if "error" in probed:
-            findings.append(Finding(TITLES[flavour], MISSING, probed["error"], INSTALL[flavour]))
+            findings.append(_lacking(TITLES[flavour], probed["error"], INSTALL[flavour]))
         else:
             findings.append(Finding(TITLES[flavour], GOOD, f"{probed['version']}; {probed['builds']}"))
     return findings
 
 
+def _lacking(what: str, error: str, install: str) -> Finding:
+    """A package that is not there, or is and does not work."""
+    if "No module named" in error:
+        return Finding(what, MISSING, error, install)
+    return Finding(what, BROKEN, error, install.replace("pip install", "pip install --force-reinstall", 1))
+
+
 def _onnx() -> list[Finding]:
     probed = _child("onnx")
     if "error" in probed:
-        return [Finding("onnx", MISSING, probed["error"], "pip install 'facetrt[export]'")]
+        return [_lacking("onnx", probed["error"], "pip install 'facetrt[export]'")]
     return [Finding("onnx", GOOD, probed["version"])]
 
 
 def _providers() -> list[Finding]:
     probed = _child("onnxruntime")
     if "error" in probed:
-        return [Finding("onnxruntime", MISSING, probed["error"], "pip install onnxruntime")]
+        return [_lacking("onnxruntime", probed["error"], "pip install onnxruntime")]
     return [Finding("onnxruntime", GOOD, f"{probed['version']}: {', '.join(probed['providers'])}")]
 
 

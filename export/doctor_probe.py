@@ -12,7 +12,7 @@ from dataclasses import asdict
 from importlib import metadata
 from typing import Any
 
-from sdk.errors import FaceTRTError
+from sdk.errors import FaceTRTError, MissingPackageError
 
 __all__ = ["JOBS", "main"]
 
@@ -128,8 +128,12 @@ def main(arguments: Sequence[str]) -> int:
     """Answer one job."""
     try:
         answer = JOBS[arguments[0]](*arguments[1:])
-    except FaceTRTError as error:
+    except MissingPackageError as error:
         answer = {"error": error.got}
+    except ModuleNotFoundError as error:
+        answer = {"error": f"No module named {error.name!r}"}
+    except FaceTRTError as error:
+        answer = {"error": f"{error.got} in place of {error.expected}; {error.remedy}"}
     except Exception as error:  # whatever a library throws is an answer too
         answer = {"error": (str(error).strip().splitlines() or [type(error).__name__])[0][:300]}
     sys.stdout.write("\n" + json.dumps(answer) + "\n")

@@ -61,9 +61,24 @@ def test_a_machine_with_everything(answers):
     ],
 )
 def test_each_thing_that_is_missing_comes_with_its_command(job, what, remedy, answers):
-    answers[job] = {"error": "no such thing"}
+    answers[job] = {"error": "No module named 'it'"}
     finding = found(doctor.examine(), what)
-    assert finding.state in (MISSING, BROKEN) and finding.detail == "no such thing" and remedy in finding.remedy
+    assert finding.state in (MISSING, BROKEN) and finding.detail == "No module named 'it'" and remedy in finding.remedy
+
+
+@pytest.mark.parametrize("job", ["onnx", "onnxruntime", "tensorrt"])
+def test_a_package_that_is_there_and_broken_is_not_missing(job, answers):
+    answers[job] = {"error": "crashed with signal 11: without a word"}
+    broken = [one for one in doctor.examine() if one.state == BROKEN]
+    assert broken and all("pip install --force-reinstall" in one.remedy for one in broken)
+    answers[job] = {"error": f"No module named '{job}'"}
+    assert {one.state for one in doctor.examine()} <= {GOOD, MISSING, NOTE}
+
+
+def test_a_flavour_that_there_is_none_of(monkeypatch):
+    monkeypatch.setenv("FACETRT_TENSORRT", "banana")
+    error = doctor._child("build", limit_s=60.0)["error"]
+    assert error.startswith("'banana' in place of a TensorRT among") and "$FACETRT_TENSORRT" in error
 
 
 def test_no_gpu_says_why(answers):
