@@ -54,9 +54,14 @@ def include_folder() -> Path:
 
 
 def tool(name: str) -> Path:
-    """cuobjdump or nvdisasm. Raises ToolError."""
-    on_path = shutil.which(name)
-    return Path(on_path) if on_path else find(f"bin/{name}", what=f"{name} (nvidia-cuda-{name})")
+    """cuobjdump or nvdisasm; the package's first, since an older toolkit's cannot read new cubins. Raises ToolError."""
+    try:
+        return find(f"bin/{name}", what=f"{name} (nvidia-cuda-{name})")
+    except ToolError:
+        on_path = shutil.which(name)
+        if on_path is None:
+            raise
+        return Path(on_path)
 
 
 @dataclass(frozen=True)
