@@ -89,6 +89,8 @@ def _build(options: Options) -> int:
         from export.pipeline import run_build
         from export.prepare import prepare, stages_for
     except Exception as error:  # a package that is broken raises anything
+        if _interrupted(error):
+            raise KeyboardInterrupt from error
         if isinstance(error, FaceTRTError) or not (name := _outside(error)):
             raise
         got = f"{type(error).__name__}: {error}"
@@ -114,6 +116,13 @@ def _build(options: Options) -> int:
         size_mib = manifest.engine_bytes / 2**20
         sys.stdout.write(f"{outcome.path}: {size_mib:.1f} MiB, {found}, {manifest.build_s:.1f} s{lost}\n")
     return DONE
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    """Did Ctrl-C cause it? Compiled modules that it catches while they are imported make an ImportError of it."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _outside(error: Exception) -> str:

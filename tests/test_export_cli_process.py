@@ -34,6 +34,19 @@ def test_a_missing_or_broken_extra_is_named(body, got, tmp_path, model):
     assert got in done.stderr and "pip install 'facetrt[export]'" in done.stderr
 
 
+def test_ctrl_c_inside_an_import_is_ctrl_c(tmp_path, model):
+    """A compiled module makes an ImportError of it."""
+    (tmp_path / "onnxruntime").mkdir()
+    body = (
+        "try:\n    raise KeyboardInterrupt\nexcept BaseException as error:\n    raise ImportError('no init') from error"
+    )
+    (tmp_path / "onnxruntime" / "__init__.py").write_text(body)
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    command = [sys.executable, "-m", "export.cli", str(model), "--targets", "86"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 130 and "got an interruption" in done.stderr
+
+
 @pytest.mark.parametrize("where", [">&-", "2>&-", "> /dev/full"])
 def test_nowhere_to_write_to_is_no_traceback(where, model, tmp_path):
     command = f"{sys.executable} -m export.cli {model} --batches five --json {where}"
