@@ -149,3 +149,6 @@ def test_cache_root(monkeypatch, tmp_path):
     monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
     with pytest.raises(OutputError, match=r"\$FACETRT_ENGINE_CACHE"):
         engine_cache.cache_root()
+    monkeypatch.setenv("FACETRT_ENGINE_CACHE", "~no_such_user/engines")
+    with pytest.raises(OutputError, match="a home folder for built engines"):
+        engine_cache.cache_root()

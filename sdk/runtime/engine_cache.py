@@ -53,10 +53,8 @@ class Refused:
 def cache_root() -> Path:
     """$FACETRT_ENGINE_CACHE or ~/.cache/facetrt/engines; it need not exist. Raises OutputError without a home."""
     chosen = os.environ.get(CACHE_VARIABLE)
-    if chosen:
-        return Path(chosen).expanduser().absolute()
     try:
-        return Path.home() / ".cache/facetrt/engines"
+        return Path(chosen).expanduser().absolute() if chosen else Path.home() / ".cache/facetrt/engines"
     except RuntimeError as error:
         raise _unwritable("a home folder for built engines", str(error)) from error
 
