@@ -14,9 +14,10 @@ import torch
 from sdk.errors import InputError, ModelError, OutputError
 from training import checkpoint
 from training.join import join, licence
+from training.loop import write_samples
 from training.models.picoface import PicoFaceConfig
 from training.recipes.picoface import NETWORKS, RECIPES
-from training.run import Run, learning_rate, write_samples
+from training.run import Run, learning_rate
 from training.tasks import make_task
 from training.train import main
 

@@ -1,29 +1,19 @@
 """One training run in one folder: steps, averages, checkpoints, logs. See training.train for the command."""
 
-import csv
-import json
 import math
-import time
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import torch
-from torch import Tensor
 
 from sdk.errors import InputError
 from training import checkpoint
 from training.fake_quant import plain_state, prepare
+from training.loop import Loop, plain
 from training.models.picoface import PicoFace
 from training.recipes.picoface import Recipe
 from training.tasks import Task
-
-SAVE_EVERY_S = 60.0
-REPORT_EVERY_S = 2.0
-LOG_FIELDS = ("step", "seconds", "lr", "loss")
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
@@ -37,7 +27,7 @@ def learning_rate(recipe: Recipe, step: int) -> float:
     return recipe.lr * 0.5 * (1.0 + math.cos(math.pi * (step - start) / (recipe.steps - start)))
 
 
-class Run:
+class Run(Loop):
     """One training run in one folder."""
 
     def __init__(self, recipe: Recipe, folder: Path, *, seed: int, initial: Path | None = None) -> None:
@@ -60,13 +50,16 @@ class Run:
             self._resume()
 
     @property
-    def path(self) -> Path:
-        return self.folder / "last.pt"
+    def steps(self) -> int:
+        return self.recipe.steps
+
+    def rate(self, step: int) -> float:
+        return learning_rate(self.recipe, step)
 
     def _resume(self) -> None:
         """Go on where the folder's checkpoint stopped. Raises InputError when that was another run."""
         saved = checkpoint.load(self.path)
-        asked = {"seed": self.seed, **_plain(asdict(self.recipe))}
+        asked = {"seed": self.seed, **plain(asdict(self.recipe))}
         found = {"seed": saved["seed"], **saved["recipe"]}
         for name in asked:
             if name != "steps" and asked[name] != found.get(name):  # a run may be lengthened or cut short
@@ -98,22 +91,17 @@ class Run:
                 "step": self.step,
                 "seconds": self.seconds,
                 "seed": self.seed,
-                "recipe": _plain(asdict(self.recipe)),
+                "recipe": plain(asdict(self.recipe)),
                 "history": self.history,
                 "running": self.running,
                 "earlier": self.earlier,
             },
         )
-        (self.folder / "log.json").write_text(json.dumps(self.history, indent=1))
-        with (self.folder / "log.csv").open("w", newline="") as handle:
-            names = list(dict.fromkeys([*LOG_FIELDS, *(key for row in self.history for key in row)]))
-            writer = csv.DictWriter(handle, names)
-            writer.writeheader()
-            writer.writerows(self.history)
+        self.write_log()
 
     def advance(self, task: Task) -> float:
         """One optimiser step; returns the loss. Raises FloatingPointError on NaN before anything is spoilt."""
-        rate = learning_rate(self.recipe, self.step)
+        rate = self.rate(self.step)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         loss = task.loss(self.model, self.step)
@@ -135,60 +123,3 @@ class Run:
             for name, value in self.average.named_buffers():
                 value.copy_(ranges[name])
         return float(loss.detach())
-
-    def fit(
-        self,
-        task: Task,
-        *,
-        validate_every: int,
-        report: Callable[[str], None],
-        should_stop: Callable[[], bool] = lambda: False,
-    ) -> None:
-        """Run to the recipe's last step, or until a stop is asked for; saves on the way and at the end."""
-        started = saved = reported = time.monotonic()
-        before, first = self.seconds, self.step
-        while self.step < self.recipe.steps and not should_stop():
-            loss = self.advance(task)
-            self.running = loss if self.running == 0.0 else 0.98 * self.running + 0.02 * loss
-            now = time.monotonic()
-            self.seconds = before + now - started
-            last = self.step == self.recipe.steps
-            if self.step % validate_every == 0 or last:
-                self._validate(task, report)
-            if now - saved > SAVE_EVERY_S or last:
-                self.save()
-                saved = now
-            if now - reported > REPORT_EVERY_S:
-                report(self._progress(self.running, (now - started) / (self.step - first)))
-                reported = now
-        self.save()
-
-    def _validate(self, task: Task, report: Callable[[str], None]) -> None:
-        scores = task.validate(self.average)
-        rate = learning_rate(self.recipe, self.step - 1)
-        row = {"step": self.step, "seconds": round(self.seconds, 1), "lr": rate, "loss": self.running, **scores}
-        self.history.append(row)
-        write_samples(task.sample(self.average), self.folder / "samples" / f"{self.step:07d}.png")
-        report(f"step {self.step} " + " ".join(f"{k}={v:.3f}" for k, v in scores.items()) + "\n")
-
-    def _progress(self, loss: float, seconds_a_step: float) -> str:
-        share = self.step / self.recipe.steps
-        bar = "#" * round(20 * share)
-        left = int((self.recipe.steps - self.step) * seconds_a_step)
-        eta = f"{1000 * seconds_a_step:.0f} ms/step ETA {left // 3600}:{left // 60 % 60:02d}:{left % 60:02d}"
-        return f"\r[{bar:<20}] {self.step}/{self.recipe.steps} loss {loss:.4f} {eta} "
-
-
-def _plain(value: Any) -> Any:
-    """Tuples to lists: what a checkpoint may hold."""
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    return [_plain(v) for v in value] if isinstance(value, tuple | list) else value
-
-
-def write_samples(rows: list[Tensor], path: Path) -> None:
-    """Rows of [n,3,S,S] in [0,1] as one picture."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sheet = torch.cat([torch.cat(list(row), dim=2) for row in rows], dim=1)  # [3, rows * S, n * S]
-    pixels = (sheet * 255.0).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
-    cv2.imwrite(str(path), np.ascontiguousarray(pixels[..., ::-1]))
