@@ -127,6 +127,13 @@ def test_a_picture_of_another_size_is_an_error(model, runner, faces):
         judge(model, changed(runner, sr=lambda x: x[..., :8]), faces, precision="int8")
 
 
+@pytest.mark.parametrize("part", [np.s_[:, :3], np.s_[..., :4]], ids=["fewer maps", "fewer cells"])
+def test_heatmaps_of_another_size_are_an_error(part, model, runner, faces):
+    """Else an engine whose spec promises 68 points would be saved with 4."""
+    with pytest.raises(ModelError, match=r"heatmaps \[12, 4, 8, 8\] from small_x2; got shape"):
+        judge(model, changed(runner, heatmaps=lambda x: x[part]), faces, precision="int8")
+
+
 def test_the_table_shows_numbers_and_reasons(model, runner, faces):
     verdict = judge(model, changed(runner, sr=lambda x: x + 0.2), faces, precision="int8")
     text = verdict.table()

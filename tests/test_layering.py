@@ -38,7 +38,7 @@ THIRD_PARTY = {  # every library we use -> the only files outside tests/ that ma
     "tensorrt": ["sdk/runtime/trt_api.py"],
     "tensorrt_rtx": ["sdk/runtime/trt_api.py"],
     "cuda": ["sdk/runtime/gpu.py"],
-    "nvidia": ["sdk/runtime/gpu.py", "scripts/kernel_tools.py"],  # folders of headers and libraries; nothing is imported
+    "nvidia": ["sdk/runtime/gpu.py", "scripts/kernel_tools.py"],  # folders of headers and libraries, no imports
     "cupy": ["benchmarks/gpu_arrays.py"],
     "pycuda": ["benchmarks/gpu_arrays.py"],
 }
