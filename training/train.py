@@ -4,6 +4,10 @@ Killed at any moment, the same command goes on from the last save and ends with 
 run: batches depend on (seed, step) alone, and the checkpoint holds weights, averages and optimiser. Ctrl-C and
 SIGTERM save first. A branch's folder gets last.pt, log.csv, log.json and samples/*.png; a whole network's gets a
 folder for each stage and NAME.pt.
+
+A paper's network goes through its paper's stages: `--recipe jasrnet --data ARCHIVE... --budget 20m` measures the
+time of a step, scales the paper's schedule to the budget and writes both into the checkpoint. `torchrun` shares each
+batch among processes.
 """
 
 import argparse
@@ -18,11 +22,13 @@ import numpy as np
 import torch
 
 from sdk.errors import FaceTRTError, InputError
-from training import checkpoint
+from training import checkpoint, processes
 from training.join import join
+from training.recipes.papers import PAPERS
 from training.recipes.picoface import NETWORKS, RECIPES, Recipe
 from training.run import Run
 from training.tasks import make_task
+from training.train_paper import train_recipe
 
 STOPPED = 130  # exit code after Ctrl-C or SIGTERM
 
@@ -31,15 +37,24 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m training.train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--recipe", required=True, choices=[*NETWORKS, *RECIPES], help="a network, or one branch of it")
+    parser.add_argument(
+        "--recipe", required=True, choices=[*NETWORKS, *RECIPES, *PAPERS], help="a network, or one branch"
+    )
     parser.add_argument("--out", type=Path, help="folder of the run (default: runs/RECIPE)")
     parser.add_argument("--steps", type=positive, help="instead of the recipe's; the schedule scales with them")
-    parser.add_argument("--packs", nargs="+", help="archives instead of the recipe's (folders, tars or cached names)")
+    parser.add_argument(
+        "--packs", "--data", nargs="+", help="archives instead of the recipe's (folders, tars or cached names)"
+    )
     parser.add_argument("--init", type=Path, help="checkpoint to start from, as far as shapes agree")
     parser.add_argument("--pseudo", type=Path, help="npz of points found by a teacher (training.pseudo_label)")
     parser.add_argument("--seed", type=int, default=0, choices=range(2**16), metavar="0..65535")
     parser.add_argument("--threads", type=positive, default=1, help="CPU threads (default: %(default)s)")
-    parser.add_argument("--validate-every", type=positive, default=1000, metavar="STEPS")
+    parser.add_argument("--validate-every", type=positive, metavar="STEPS", help="(default: 1000, or ten times a run)")
+    papers = parser.add_argument_group("papers' networks")
+    papers.add_argument("--budget", help="time of all stages together, such as 90s, 20m or 1.5h")
+    papers.add_argument("--features", type=Path, help="weights of the perceptual loss, or a checkpoint to stand in")
+    papers.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="(default: %(default)s)")
+    papers.add_argument("--bf16", action="store_true", help="networks in bfloat16, losses in float32")
     return parser.parse_args(arguments)
 
 
@@ -92,7 +107,7 @@ def train_stage(
     run = Run(recipe, folder, seed=args.seed, initial=initial)
     if run.step < recipe.steps and not should_stop():
         task = make_task(recipe, args.seed, pseudo=pseudo)
-        run.fit(task, validate_every=args.validate_every, report=_report, should_stop=should_stop)
+        run.fit(task, validate_every=args.validate_every or 1000, report=_report, should_stop=should_stop)
     done = run.step >= recipe.steps
     where = f"saved {run.path}" if run.path.exists() else "nothing to save yet"
     _report(f"\n{recipe.name}: {'finished' if done else 'stopped'} at step {run.step}; {where}\n")
@@ -122,7 +137,9 @@ def main(arguments: list[str] | None = None) -> int:
     folder = args.out or Path("runs") / args.recipe
     stop = StopSignal()
     try:
-        if args.recipe in RECIPES:
+        if args.recipe in PAPERS:
+            done = train_recipe(PAPERS[args.recipe], folder, args, report=_report, should_stop=lambda: stop.asked)
+        elif args.recipe in RECIPES:
             recipe = RECIPES[args.recipe]
             done = train_stage(recipe, folder, args, initial=args.init, should_stop=lambda: stop.asked)
         else:
@@ -132,6 +149,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     finally:
         stop.close()
+        processes.stop()
     return 0 if done else STOPPED
 
 

@@ -108,7 +108,7 @@ def fed_picture(rule: Pipeline, lr: U8, size_hw: tuple[int, ...]) -> npt.NDArray
         large = resize(lr.astype(np.float32), (rows, columns)).astype(np.float32)
     else:
         across, down = (opencv_weights(n, m) for n, m in ((lr.shape[1], columns), (lr.shape[0], rows)))
-        large = np.einsum("Yy,yxc,Xx->YXc", down, lr.astype(np.float32), across).astype(np.float32)
+        large = np.einsum("Yy,yxc,Xx->YXc", down, lr.astype(np.float32), across, optimize=True).astype(np.float32)
     return round_8bit(large) if rule.enlarged_8bit else large
 
 
@@ -195,7 +195,8 @@ def patches(
     rule: Pipeline,
     pair: Pair,
 ) -> list[tuple[slice, slice]]:
-    """Rows and columns of the training patches of a pair, those left out whose enlarged input is as good as the truth.
+    """Rows and columns of the training patches of a pair, those left out whose enlarged input is as good as the truth,
+    or, by a lower limit, worse than that.
 
     Quality is the PSNR of the network's own channels, of 8-bit peak. Without patches in the pipeline: the whole.
     """
@@ -209,7 +210,8 @@ def patches(
             where = slice(y, y + rule.patch_px), slice(x, x + rule.patch_px)
             error = float(np.mean((truth[:, where[0], where[1]] - fed[:, where[0], where[1]]) ** 2))
             psnr = np.inf if error == 0.0 else -10.0 * np.log10(error)
-            if rule.max_bicubic_psnr_db is None or psnr <= rule.max_bicubic_psnr_db:
+            low, high = rule.min_bicubic_psnr_db, rule.max_bicubic_psnr_db
+            if (low is None or psnr >= low) and (high is None or psnr <= high):
                 kept.append(where)
     return kept
 

@@ -4,7 +4,7 @@ Numbers are those of the papers ("P"), of their authors' code ("C"), or our deci
 collected in PAPERS 1.2, 2.5, 3.3, 4.4, 4.5 and 5.3. `training.data.feeding` carries them out.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sdk.errors import InputError
 from training.data.degrade import Degradation
@@ -42,6 +42,7 @@ class Pipeline:
     patch_px: int | None = None  # side of training patches
     stride_px: int | None = None
     max_bicubic_psnr_db: float | None = None  # smoother patches teach nothing and are left out
+    min_bicubic_psnr_db: float | None = None  # SRINC's filter as printed: sharper patches are left out
 
 
 # Real-image version of Super-FAN; its noise is not the paper's: none here.
@@ -118,6 +119,12 @@ PIPELINES = {
         quarter_turns=True,  # P: eight versions
     ),
 }
+# The networks they compare themselves with, on FSRNet's faces; SRResNet ×4 takes Super-FAN's.
+PIPELINES["srresnet_x8"] = replace(PIPELINES["fsrnet"], source="PAPERS 6", enlarged=None)
+PIPELINES["urdgn"] = replace(PIPELINES["srresnet_x8"], value_range=(-1.0, 1.0))
+# FAN by itself, PAPERS 2.5: scale 1 ± 0.3 as its code, angles drawn evenly instead; colours as Super-FAN's, D.
+_FAN = replace(PIPELINES["super_fan"], jitter=Jitter(rotation_deg=30.0, scale=(0.7, 1.3)))
+PIPELINES |= {"fan": replace(_FAN, hr_px=256), "fan_64": _FAN}
 
 
 def pipeline(name: str) -> Pipeline:

@@ -1,0 +1,172 @@
+"""A paper's recipe from its first stage to its last: training.train calls it. A budget is measured, not guessed."""
+
+import math
+import time
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sdk.errors import InputError
+from training import checkpoint, processes
+from training.data.examples import make_examples
+from training.models import MODELS
+from training.paper_run import PaperRun
+from training.paper_task import PaperTask
+from training.recipes.stage import PaperRecipe, Stage
+from training.schedule import Plan, paper_steps, seconds
+
+MEASURED_STEPS = 3  # after one that is not counted
+VALIDATIONS = 10  # in a run, unless they cost more than a tenth of its budget
+LABELLED = {"fan": "only", "jasrnet": "half", "fsrnet": "half", "mtun": "half"}  # by heatmap loss
+Report = Callable[[str], None]
+
+
+def train_recipe(
+    recipe: PaperRecipe, folder: Path, args: Namespace, *, report: Report, should_stop: Callable[[], bool]
+) -> bool:
+    """All stages, each from the one before; True when the last step of the last was reached.
+
+    Raises InputError, ModelError, OutputError, and FloatingPointError when a loss is not finite.
+    """
+    device = _device(args.device)
+    own_report = report if processes.rank() == 0 else lambda text: None
+    if args.packs is not None:
+        recipe = replace(recipe, packs=tuple(args.packs))
+    initial = None if args.init is None else checkpoint.load(args.init)
+    stages = stages_of(recipe, initial)
+    total = sum(stage.epochs for stage in stages)
+    for stage in stages:
+        run_args = {"seed": args.seed, "device": device, "features": args.features, "bf16": args.bf16}
+        share = stage.epochs / total
+        stage_folder = folder / stage.name
+        done = _train_stage(
+            recipe, stage, stage_folder, args, initial=initial, share=share, run_args=run_args,
+            report=own_report, should_stop=lambda: processes.any_of(should_stop()),
+        )  # fmt: skip
+        if not done:
+            return False
+        initial = checkpoint.load(stage_folder / "last.pt")
+    if processes.rank() == 0:
+        path = folder / f"{recipe.name}.pt"
+        checkpoint.save(path, finished(recipe, initial))
+        report(f"wrote {path}\n")
+    return True
+
+
+def stages_of(recipe: PaperRecipe, initial: dict[str, Any] | None) -> tuple[Stage, ...]:
+    """Those that are to be trained: Super-FAN's FAN is not trained again when a checkpoint brings one."""
+    if initial is None or initial.get("model") != "fan" or recipe.model == "fan":
+        return recipe.stages
+    return tuple(stage for stage in recipe.stages if stage.learns != ("fan",))
+
+
+def finished(recipe: PaperRecipe, saved: dict[str, Any]) -> dict[str, Any]:
+    """What is kept of a trained network: averaged weights, the runs that made them, what a runtime must know."""
+    kept = {key: saved[key] for key in ("model", "config", "weights", "perceptual")}
+    kept["runs"] = checkpoint.runs_of(saved)
+    model = MODELS[recipe.model](recipe.config)
+    if hasattr(model, "spec"):
+        packs = sorted({pack for run in kept["runs"] for pack in run["packs"]})
+        notes = "; ".join(f"{r['name']} {r['part']}: {r['steps']} steps of {r['batch']}" for r in kept["runs"])
+        terms = f"the terms of its training data ({', '.join(packs)})"
+        kept["spec"] = model.spec(recipe.name, licence=terms, notes=notes).to_json()
+    return kept
+
+
+def _device(name: str) -> torch.device:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("a GPU that torch can use", "none", "leave --device out")
+    return processes.start(torch.device(name))
+
+
+def _train_stage(
+    recipe: PaperRecipe,
+    stage: Stage,
+    folder: Path,
+    args: Namespace,
+    *,
+    initial: dict[str, Any] | None,
+    share: float,  # of the steps or the budget
+    run_args: dict[str, Any],
+    report: Report,
+    should_stop: Callable[[], bool],
+) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError("a folder to write to", f"{folder} ({error.strerror})", "give another --out") from error
+    saved = checkpoint.load(folder / "last.pt") if (folder / "last.pt").exists() else None
+    plan = None if saved is None else _saved_plan(saved, args, share)
+    if plan is not None and saved is not None and saved["step"] >= plan.steps:
+        return True
+    report(f"{recipe.name}, stage {stage.name}\n")
+    labelled = LABELLED.get(stage.heatmap_loss, "any")
+    examples = make_examples(
+        recipe.pipeline, recipe.packs, args.seed, patch_filter=recipe.patch_filter, labelled=labelled, report=report
+    )
+    task = PaperTask(examples, stage, size=recipe.batch, device=run_args["device"])
+    full = paper_steps(stage, examples=len(examples), batch=recipe.batch)
+    if plan is None:
+        plan = make_plan(recipe, stage, task, args, full=full, share=share, initial=initial, run_args=run_args)
+    told = f"{plan.steps} steps, {100 * plan.steps / full:.2g} % of the paper's schedule on these pictures"
+    report(f"{told}; lr and its changes are scaled to that\n")
+    run = PaperRun(recipe, stage, folder, plan=plan, initial=initial, report=report, **run_args)
+    every = min(args.validate_every or 1000, max(1, plan.steps // VALIDATIONS))
+    run.fit(task, validate_every=every, report=report, should_stop=should_stop)
+    done = run.step >= run.steps
+    report(f"\n{recipe.name}, {stage.name}: {'finished' if done else 'stopped'} at step {run.step}; saved {run.path}\n")
+    return done
+
+
+def _saved_plan(saved: dict[str, Any], args: Namespace, share: float) -> Plan:
+    """The plan that a run began with, or a longer or shorter one by --steps. Raises InputError: another budget."""
+    told = {key: value for key, value in saved["plan"].items() if key != "share"}
+    plan = Plan(**told)
+    if args.steps is not None:
+        return replace(plan, steps=max(1, round(share * args.steps)))
+    if args.budget is not None and not math.isclose(plan.budget_s or 0.0, share * seconds(args.budget), rel_tol=1e-6):
+        asked = f"--budget {args.budget}"
+        expected = f"the budget that this run began with ({plan.budget_s} s for this stage)"
+        raise InputError(expected, asked, "leave --budget out, or give another --out")
+    return plan
+
+
+def make_plan(
+    recipe: PaperRecipe,
+    stage: Stage,
+    task: PaperTask,
+    args: Namespace,
+    *,
+    full: int,
+    share: float,
+    initial: dict[str, Any] | None,
+    run_args: dict[str, Any],
+) -> Plan:
+    """Steps by --steps, by --budget and the measured time of a step, or all of the paper's.
+
+    The time of measuring counts, and so do the validations; reading the archives does not.
+    """
+    if args.steps is not None:
+        return Plan(max(1, round(share * args.steps)), full)
+    if args.budget is None:
+        return Plan(full, full)
+    budget_s, started = share * seconds(args.budget), time.monotonic()
+    trial = PaperRun(recipe, stage, Path("measured and not kept"), plan=Plan(full, full), initial=initial, **run_args)
+    trial.advance(task)
+    begun = time.monotonic()
+    counted = 0
+    while counted < MEASURED_STEPS and (counted == 0 or time.monotonic() - started < budget_s / 10):
+        trial.advance(task)
+        counted += 1
+    step_s = processes.largest_of((time.monotonic() - begun) / counted)
+    begun = time.monotonic()
+    task.validate(trial.average.eval())
+    task.sample(trial.average)
+    validation_s = processes.largest_of(time.monotonic() - begun)
+    left = processes.largest_of(budget_s - (time.monotonic() - started)) - VALIDATIONS * validation_s
+    steps = min(full, max(1, int(left / step_s)))
+    return Plan(steps, full, seconds_a_step=step_s, budget_s=budget_s)
