@@ -112,6 +112,7 @@ def _build(options: Options) -> int:
     progress.done(str(outcome.path), json.loads(manifest.to_json()))
     if kind == "text":
         found = ", ".join(f"{count} layers in {precision}" for precision, count in manifest.found.items())
+        found = found or "no layers with weights"
         lost = " although the gate refused it" if manifest.gate["allowed_loss"] else ""
         size_mib = manifest.engine_bytes / 2**20
         sys.stdout.write(f"{outcome.path}: {size_mib:.1f} MiB, {found}, {manifest.build_s:.1f} s{lost}\n")

@@ -36,6 +36,7 @@ F32 = npt.NDArray[np.float32]
 Runner = Callable[[F32], Mapping[str, npt.NDArray[Any]]]  # [N, C, h, w] -> outputs by name
 
 BATCH = 8  # faces a call: bounds the memory, and is in every default profile
+OTHER_MODEL = "export it again: graph and spec are of different models"
 LEAST_EYES = (
     1 / 8
 )  # of the picture's side: outer eye corners nearer than that are a failed face, no length to divide by
@@ -143,7 +144,7 @@ class Answer:
 def answer(run: Runner, faces: Faces, spec: ModelSpec) -> Answer:
     """Runs a network on the faces; `image` and `landmarks`, where it gives them, count as they are.
 
-    Raises ModelError when its picture is not of the spec's size.
+    Raises ModelError when its picture or its heatmaps are not of the spec's size.
     """
     crops = lr_crops(faces, spec.lr_size)  # [N, lr, lr, 3]
     batch = to_network(crops, spec)
@@ -155,12 +156,16 @@ def answer(run: Runner, faces: Faces, spec: ModelSpec) -> Answer:
     side = spec.hr_size
     if sr.shape != (len(faces), spec.channels, side, side):
         expected = f"pictures [N, {spec.channels}, {side}, {side}] from {spec.name}"
-        raise ModelError(expected, f"shape {list(sr.shape)}", "export it again: graph and spec are of different models")
+        raise ModelError(expected, f"shape {list(sr.shape)}", OTHER_MODEL)
     if image is None:
         pictures = from_network(np.nan_to_num(sr, nan=0.0, posinf=0.0, neginf=0.0), spec, lr=crops)
     else:
         pictures = image.astype(np.uint8)
     heatmaps = found["heatmaps"].astype(np.float32) if "heatmaps" in found else None
+    maps = (len(faces), spec.heatmap_count, spec.heatmap_size, spec.heatmap_size)
+    if heatmaps is not None and spec.heatmap_kind and heatmaps.shape != maps:
+        expected = f"heatmaps {list(maps)} from {spec.name}"
+        raise ModelError(expected, f"shape {list(heatmaps.shape)}", OTHER_MODEL)
     if spec.heatmap_kind != "landmarks":
         return Answer(sr, pictures, heatmaps, None, None, rounded)
     if "landmarks" in found:

@@ -180,6 +180,7 @@ class _Run:
         if broken or not (verdict.passed or self.options.allow_loss):
             got = "; ".join(verdict.reasons)
             remedy = BROKEN if broken and precision != "fp32" else TOO_MUCH[precision]
+            remedy = remedy.replace("try --auto-mixed, ", "") if self.options.auto_mixed else remedy
             raise GateRefused(
                 f"{precision} of {self.model.spec.name} within the gate",
                 got,

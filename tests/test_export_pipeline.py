@@ -142,6 +142,15 @@ def test_an_engine_that_gives_pictures_and_points_is_judged_by_those(host, tmp_p
     backend.close()
 
 
+def test_what_was_tried_is_not_advised(host, tmp_path, monkeypatch):
+    model = save_small(tmp_path / "m.onnx", gains={"small": 20.0})
+    monkeypatch.setattr(pipeline, "scan", lambda *arguments, **more: [])
+    monkeypatch.setattr(pipeline, "auto_mixed", lambda *arguments, **more: [])
+    with pytest.raises(GateRefused) as caught:
+        run(f"{model} -o {tmp_path}/x.engine --int8 --auto-mixed --calib-count 64")
+    assert caught.value.remedy == "use --precision fp16, or accept it with --allow-loss"
+
+
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
 @pytest.mark.parametrize("fault", ["NaN", "sizes"])
 def test_an_fp32_network_that_says_nothing_is_told_at_once(fault, precision, host, tmp_path):
