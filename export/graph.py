@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from sdk.errors import ModelError
 from sdk.spec import METADATA_KEY, ModelSpec
 from sdk.zoo import model_path
 
-__all__ = ["Model", "consumers", "constants", "fold_stored_weights", "model_file", "producers", "read_model"]
+__all__ = ["Model", "constants", "fold_stored_weights", "model_file", "producers", "read_model"]
 
 NESTED = ("If", "Loop", "Scan")  # operators with graphs of their own inside
 EXPORT_AGAIN = "export or download it again"
@@ -205,21 +204,6 @@ def constants(graph: onnx.ModelProto) -> dict[str, npt.NDArray[Any]]:
 def producers(graph: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
     """The node that computes a tensor, by the tensor's name."""
     return {name: node for node in graph.graph.node for name in node.output}
-
-
-def consumers(graph: onnx.ModelProto) -> dict[str, list[onnx.NodeProto]]:
-    """The nodes that read a tensor, by the tensor's name."""
-    found: dict[str, list[onnx.NodeProto]] = {}
-    for node, name in _uses(graph):
-        found.setdefault(name, []).append(node)
-    return found
-
-
-def _uses(graph: onnx.ModelProto) -> Iterator[tuple[onnx.NodeProto, str]]:
-    for node in graph.graph.node:
-        for name in node.input:
-            if name:
-                yield node, name
 
 
 def _first_line(error: Exception) -> str:

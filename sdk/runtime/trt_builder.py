@@ -28,10 +28,6 @@ HARDWARE_LEVELS = {  # word of the manifest -> (member of trt.HardwareCompatibil
     "ampere_plus": ("AMPERE_PLUS", "hardware_compatible"),
     "same_compute_capability": ("SAME_COMPUTE_CAPABILITY", "same_capability"),
 }
-FLAG_PRECISIONS = {
-    "fp16": "HALF",
-    "fp32": "FLOAT",
-}  # of layers of 8.x -> member of trt.DataType; int8 follows from Q/DQ
 
 Profile = Mapping[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]]  # input -> smallest, best, largest
 

@@ -8,7 +8,7 @@ from typing import Any
 from sdk.errors import BuildError
 from sdk.runtime.trt_api import TensorRT
 
-__all__ = ["FLAG_PRECISIONS", "set_layer_precisions", "use_dla"]
+__all__ = ["set_layer_precisions", "use_dla"]
 
 FLAG_PRECISIONS = {"fp16": "HALF", "fp32": "FLOAT"}  # word -> member of trt.DataType; int8 follows from Q/DQ
 
