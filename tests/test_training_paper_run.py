@@ -17,7 +17,7 @@ from training.train_paper import LABELLED
 
 CPU = torch.device("cpu")
 STAGES = [(name, stage.name) for name in SMALL for stage in PAPERS[name].stages]
-RESUMED = ["srresnet_x4/pixel", "srinc_f/pixel", "jasrnet/joint", "fsrgan/gan", "mtun/gan", "super_fan_64/joint"]
+RESUMED = ["srresnet_x4/pixel", "srinc_f/pixel", "jasrnet/joint", "fsrgan/gan", "mtun/gan"]
 
 
 def silent(text: str) -> None:

@@ -30,6 +30,12 @@ def stop() -> None:
         dist.destroy_process_group()
 
 
+def wait() -> None:
+    """Until all have come here, so that what process 0 has written is there for the others."""
+    if world() > 1:
+        dist.barrier()
+
+
 def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 

@@ -117,6 +117,7 @@ def _train_stage(
     run = PaperRun(recipe, stage, folder, plan=plan, initial=initial, report=report, **run_args)
     every = min(args.validate_every or 1000, max(1, plan.steps // VALIDATIONS))
     run.fit(task, validate_every=every, report=report, should_stop=should_stop)
+    processes.wait()
     done = run.step >= run.steps
     report(f"\n{recipe.name}, {stage.name}: {'finished' if done else 'stopped'} at step {run.step}; saved {run.path}\n")
     return done
