@@ -21,6 +21,7 @@ from training.data.pipelines import Pipeline, pipeline
 
 INSIDE = 0.95  # of a paper's window that an archive's pictures must hold, for it to be cut from them
 MAX_PIXELS = 120_000_000  # of all pictures at all scales, held in memory as truth and input, 4 bytes each
+TRAINING_SETS = ("", "T91", "BSDS200")  # splits that are sets to learn from, without one to validate on
 HELD_OUT = 20  # every so many pictures of an archive without splits is kept for validation
 PATCH_FILTERS = ("drop_smooth", "drop_sharp", "none")
 
@@ -174,11 +175,11 @@ class PatchExamples:
 
 
 def split_rows(pack: Pack) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
-    """Rows to learn from and to validate on: the splits train and val, else, without splits, every 20th is held out.
+    """Rows to learn from and to validate on: the splits train and val; of SRINC's sets or without splits, every 20th.
 
-    Raises InputError for an archive that has splits but not these: test sets are not trained on.
+    Raises InputError for an archive of other splits alone: test sets are not trained on.
     """
-    if any("split" in row for row in pack.rows):
+    if any(row.get("split", "") not in TRAINING_SETS for row in pack.rows):
         return pack.select("train"), pack.select("val")
     return [r for i, r in enumerate(pack.rows) if i % HELD_OUT], pack.rows[::HELD_OUT]
 
