@@ -68,7 +68,7 @@ class PaperRun(Loop):
         self.networks = Networks(model.to(device))
         if stage.critic:
             critic = make_critic(stage.critic, hr_px=pipeline(recipe.pipeline).hr_px or 0)
-            if initial is not None and "critic" in initial:
+            if initial is not None and "critic" in initial and initial["recipe"]["name"] == recipe.name:
                 critic.load_state_dict(initial["critic"])
             self.networks.critic = critic.to(device)
         self._add_frozen(features, report)

@@ -26,7 +26,7 @@ SRINC = {
         optimiser="sgd",  # P
         momentum=0.9,  # D
         # P: "adjustable gradient clipping, threshold 0.01 per sample", words of CNTK, which cuts each number of a
-        # batch's mean gradient there; "adjustable" is VDSR's rule, 0.01 / lr: 17 times as much, and training blows up at once.
+        # batch's mean gradient there; "adjustable" is VDSR's rule, 0.01 / lr, 17 times as much: training blows up.
         clip="value",
         clip_at=0.01,
         patch_filter="drop_smooth",  # D: the printed direction would keep the patches it calls blurry
