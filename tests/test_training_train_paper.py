@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def arguments(**given) -> Namespace:
     names = ("packs", "init", "features", "steps", "budget", "validate_every")
-    return Namespace(**{**dict.fromkeys(names), "seed": 3, "device": "cpu", "bf16": False, **given})
+    return Namespace(**{**dict.fromkeys(names), "seed": 3, "device": "cpu", "bf16": False, "workers": 0, **given})
 
 
 def train(recipe, folder: Path, said: list[str] | None = None, *, stop_after: int | None = None, **given) -> bool:
@@ -111,6 +111,23 @@ def test_stages_follow_one_another_and_a_stopped_run_goes_on(face_pack, tmp_path
     assert [run["part"] for run in a["runs"]] == ["fan", "pixel", "gan", "joint"]
     assert "super_fan.fan.stem" in a["perceptual"] and "faces68_made" in a["spec"]
     assert "sr" in checkpoint.build(a)(torch.rand(1, 3, 16, 16))
+
+
+def test_batches_made_ahead_are_the_same(face_pack, tmp_path):
+    recipe = small("srresnet_x4", face_pack)
+    for workers in (0, 2):
+        assert train(recipe, tmp_path / str(workers), steps=4, workers=workers)
+    a, b = (checkpoint.load(tmp_path / name / "srresnet_x4.pt")["weights"] for name in ("0", "2"))
+    assert all(torch.equal(value, b[key]) for key, value in a.items())
+
+
+def test_a_checkpoint_of_ours_stands_in_for_imagenet(face_pack, tmp_path):
+    assert train(small("srresnet_x4", face_pack), tmp_path / "first", steps=1)
+    features, said = tmp_path / "first" / "srresnet_x4.pt", []
+    assert train(small("mtun", face_pack), tmp_path / "mtun", said, steps=1, features=features, bf16=True)
+    assert any("NOT vgg19 but the trunk of srresnet" in text for text in said)
+    saved = checkpoint.load(tmp_path / "mtun" / "gan" / "last.pt")
+    assert saved["recipe"]["bf16"] and all(v.dtype != torch.bfloat16 for v in saved["weights"].values())
 
 
 def test_a_trained_fan_takes_the_first_stage_s_place(face_pack, tmp_path):

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from sdk.errors import InputError
 from sdk.image.points68 import OUTER_EYES
 from training import processes
+from training.data.ahead import Ahead
 from training.data.examples import Arrays, FaceExamples, PatchExamples
 from training.losses import centroid, psnr_y
 from training.objectives import Batch, Networks, outputs_of
@@ -21,18 +22,27 @@ class PaperTask:
     """Examples on a device, `size` of them a batch over all processes."""
 
     def __init__(
-        self, examples: FaceExamples | PatchExamples, stage: Stage, *, size: int, device: torch.device
+        self, examples: FaceExamples | PatchExamples, stage: Stage, *, size: int, device: torch.device, workers: int = 0
     ) -> None:
+        """workers: processes that make batches ahead; close() ends them. Raises InputError: an uneven share."""
         if size % processes.world():
             raise InputError(f"a number of processes that divides {size}", str(processes.world()), "start fewer")
         self.examples, self.stage, self.size, self.device = examples, stage, size, device
+        place = {"rank": processes.rank(), "world": processes.world()}
+        self.ahead = Ahead(examples, workers, size=size, **place) if workers else None
         held = examples.validation(count=VALIDATED)
         self.held_out = [self._moved(a) for a in (held if isinstance(held, list) else [held])]
         self.to_rgb = to_rgb(examples.rule.colour, examples.rule.value_range)
 
     def batch(self, step: int) -> Batch:
+        if self.ahead is not None:
+            return self._moved(self.ahead.batch(step))
         share = self.examples.batch(step, size=self.size, rank=processes.rank(), world=processes.world())
         return self._moved(share)
+
+    def close(self) -> None:
+        if self.ahead is not None:
+            self.ahead.close()
 
     def _moved(self, arrays: Arrays) -> Batch:
         return Batch(*(torch.from_numpy(a.copy()).to(self.device) for a in vars(arrays).values()))

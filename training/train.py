@@ -54,6 +54,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     papers.add_argument("--budget", help="time of all stages together, such as 90s, 20m or 1.5h")
     papers.add_argument("--features", type=Path, help="weights of the perceptual loss, or a checkpoint to stand in")
     papers.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="(default: %(default)s)")
+    papers.add_argument("--workers", type=int, default=0, choices=range(65), metavar="0..64", help="make batches ahead")
     papers.add_argument("--bf16", action="store_true", help="networks in bfloat16, losses in float32")
     return parser.parse_args(arguments)
 

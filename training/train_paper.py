@@ -108,8 +108,31 @@ def _train_stage(
     examples = make_examples(
         recipe.pipeline, recipe.packs, args.seed, patch_filter=recipe.patch_filter, labelled=labelled, report=report
     )
-    task = PaperTask(examples, stage, size=recipe.batch, device=run_args["device"])
-    full = paper_steps(stage, examples=len(examples), batch=recipe.batch)
+    task = PaperTask(examples, stage, size=recipe.batch, device=run_args["device"], workers=args.workers)
+    try:
+        return _fit(
+            recipe, stage, folder, args, task=task, plan=plan, initial=initial, share=share, run_args=run_args,
+            report=report, should_stop=should_stop,
+        )  # fmt: skip
+    finally:
+        task.close()
+
+
+def _fit(
+    recipe: PaperRecipe,
+    stage: Stage,
+    folder: Path,
+    args: Namespace,
+    *,
+    task: PaperTask,
+    plan: Plan | None,
+    initial: dict[str, Any] | None,
+    share: float,
+    run_args: dict[str, Any],
+    report: Report,
+    should_stop: Callable[[], bool],
+) -> bool:
+    full = paper_steps(stage, examples=len(task.examples), batch=recipe.batch)
     if plan is None:
         plan = make_plan(recipe, stage, task, args, full=full, share=share, initial=initial, run_args=run_args)
     told = f"{plan.steps} steps, {100 * plan.steps / full:.2g} % of the paper's schedule on these pictures"
