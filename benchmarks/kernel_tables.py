@@ -62,7 +62,7 @@ def kernels(results: Path) -> str:
     names = [f"predicted {memory.name}, µs" for memory in DEVICES]
     header = ["kernel", "case", "faces", "MB", *names, "right on a GPU", "measured, µs", "of the copy rate"]
     if not report:
-        told = "Not yet run: no GPU has seen these kernels. The times are predictions of `benchmarks/kernel_tables.py`."
+        told = "Not measured yet: no GPU has run these kernels; times are predictions of `benchmarks/kernel_tables.py`."
     else:
         told = f"Measured on {report['machine']['gpu']} with `{report['machine']['command']}`."
     return f"{told}\n\n{markdown(header, rows)}"

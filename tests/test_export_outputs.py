@@ -11,7 +11,7 @@ from test_export_to_onnx import saved  # noqa: F401  (a fixture: checkpoints of 
 from export import outputs, to_onnx, triton
 from export.faces import load_faces, lr_batch
 from export.graph import read_model
-from sdk import enhancer
+from sdk import networks
 from sdk.enhancer import FaceEnhancer
 from sdk.errors import ModelError
 from sdk.image.heatmap import cells_to_image, decode
@@ -122,7 +122,7 @@ def test_face_enhancer_names_the_file_to_open_instead(tmp_path, monkeypatch):
     assert ours(save_small(tmp_path / "m.onnx", spec=small_spec()), "-o", path) == 0
     words = "got image instead of sr, landmarks instead of heatmaps; open the file it was made from"
     with monkeypatch.context() as patch:
-        patch.setattr(enhancer, "open_network", None)  # it might build an engine, for minutes
+        patch.setattr(networks, "open_network", None)  # it might build an engine, for minutes
         with pytest.raises(ModelError, match=words):
             FaceEnhancer(path)
     backend = open_backend(path, "onnxruntime")
