@@ -1,5 +1,6 @@
 """Markdown tables about precision, from benchmarks/results/precision.json (python -m export.measure)."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,25 @@ LAYERS = 8  # most sensitive ones shown; the file holds all
 NO_PICTURE_DB = 150.0  # PSNR against fp32 of a layer that the picture does not depend on
 
 
-def _read(results: Path) -> dict[str, Any] | None:
-    path = results / FILE
-    return load(path) if path.is_file() else None
+Table = Callable[[dict[str, Any]], str]
 
 
-def precision(results: Path) -> str:
+def _from_file(table: Table) -> Callable[[Path], str]:
+    """results folder -> Markdown: the table of the results file and the command that made it, or that there is none."""
+
+    def made(results: Path) -> str:
+        path = results / FILE
+        if not path.is_file():
+            return not_measured(FILE)
+        file = load(path)
+        return table(file) + "\n" + made_by([file])
+
+    return made
+
+
+@_from_file
+def precision(file: dict[str, Any]) -> str:
     """What each precision costs against fp32, on validation faces that calibrated nothing."""
-    file = _read(results)
-    if file is None:
-        return not_measured(FILE)
     rows = [
         [
             f"`{network['model']}`",
@@ -39,14 +49,12 @@ def precision(results: Path) -> str:
     header = ["network", "input", "precision", "PSNR to fp32 dB", "PSNR dB", "lost dB", "SSIM lost", "NME %", "lost pt"]
     first = file["results"][0]["quality"][0]
     told = f"{first['faces']} faces of {first['source']}."
-    return markdown([*header, "gate"], rows) + f"\n\n{told}\n" + made_by([file])
+    return markdown([*header, "gate"], rows) + f"\n\n{told}"
 
 
-def sensitivity(results: Path) -> str:
+@_from_file
+def sensitivity(file: dict[str, Any]) -> str:
     """The layers that INT8 hurts most when it takes each one alone."""
-    file = _read(results)
-    if file is None:
-        return not_measured(FILE)
     rows = [
         [
             f"`{network['model']}`",
@@ -61,14 +69,12 @@ def sensitivity(results: Path) -> str:
     ]
     header = ["network", "layer", "PSNR to fp32 dB", "PSNR lost dB", "NME lost pt", "points moved pt"]
     counts = ", ".join(f"{len(one['sensitivity'])} of `{one['model']}`" for one in file["results"])
-    return markdown(header, rows) + f"\n\nThe {LAYERS} worst of {counts}.\n" + made_by([file])
+    return markdown(header, rows) + f"\n\nThe {LAYERS} worst of {counts}."
 
 
-def cpu_int8(results: Path) -> str:
+@_from_file
+def cpu_int8(file: dict[str, Any]) -> str:
     """How many times as fast as fp32 the INT8 files of the CPU are."""
-    file = _read(results)
-    if file is None:
-        return not_measured(FILE)
     rows = [
         [
             f"`{network['model']}`",
@@ -82,14 +88,12 @@ def cpu_int8(results: Path) -> str:
         for row in network["speed"]
     ]
     header = ["network", "input", "batch", "threads", "times as fast as fp32", "middle half of the runs"]
-    return markdown(header, rows) + "\n" + made_by([file])
+    return markdown(header, rows)
 
 
-def engines(results: Path) -> str:
+@_from_file
+def engines(file: dict[str, Any]) -> str:
     """What trt-build made with TensorRT-RTX on a machine without a GPU, and the precisions read back from it."""
-    file = _read(results)
-    if file is None:
-        return not_measured(FILE)
     rows = [
         [
             f"`{network['model']}`",
@@ -104,4 +108,4 @@ def engines(results: Path) -> str:
     ]
     release = file["results"][0]["builds"][0]["tensorrt"]
     header = ["network", "asked", "for GPUs", "layers found", "engine MiB", "build s"]
-    return markdown(header, rows) + f"\n\nTensorRT-RTX {release}.\n" + made_by([file])
+    return markdown(header, rows) + f"\n\nTensorRT-RTX {release}."
