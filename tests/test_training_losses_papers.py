@@ -26,9 +26,13 @@ from training.losses_heatmap import (
     super_fan_loss,
     with_background,
 )
-from training.losses_perceptual import ResNetFeatures, VGGFeatures, load_features, perceptual_loss
+from training.losses_perceptual import TRUNKS, ResNetFeatures, VGGFeatures, load_features, perceptual_loss
 from training.losses_pixel import half_sum, mean_absolute, mean_square
-from training.models.srresnet import SRResNet, SRResNetConfig
+from training.models import MODELS
+from training.models.fan import FANConfig
+from training.models.jasrnet import JASRNetConfig
+from training.models.picoface import PicoFaceConfig
+from training.models.srresnet import SRResNetConfig
 
 RNG = np.random.default_rng(1)
 
@@ -166,13 +170,29 @@ def test_resnet_s_three_layers_and_the_loss_over_them(tmp_path):
     assert float(perceptual_loss(network, hr, hr)) == 0.0
 
 
-def test_a_network_of_ours_stands_in_and_says_so(tmp_path):
-    config = SRResNetConfig(channels=4, blocks=1)
-    weights = SRResNet(config).state_dict()
-    checkpoint.save(tmp_path / "x.pt", {"model": "srresnet", "config": config.as_dict(), "weights": weights})
-    network, notice = load_features("vgg16", tmp_path / "x.pt")
-    assert "NOT vgg16" in notice and "srresnet" in notice
-    assert network(torch.rand(1, 3, 8, 8))[0].shape == (1, 4, 8, 8)
+OURS = {
+    "picoface": PicoFaceConfig(
+        scale=8, lr_size=16, channels=4, blocks=1, tail_channels=8, head_channels=8, head_blocks=(1, 1, 1)
+    ),
+    "srresnet": SRResNetConfig(channels=4, blocks=1),
+    "fan": FANConfig(stacks=1, depth=1, channels=16, input_size=64),
+    "jasrnet": JASRNetConfig(channels=4, encoder_blocks=(1, 1, 1, 1), deep_blocks=1),
+}
+
+
+@pytest.mark.parametrize("kind", TRUNKS)
+def test_a_network_of_ours_stands_in_and_says_so(kind, tmp_path):
+    network = MODELS[kind](OURS[kind])
+    payload = {"model": kind, "config": OURS[kind].as_dict(), "weights": network.state_dict()}
+    checkpoint.save(tmp_path / "x.pt", payload)
+    stand_in, notice = load_features("vgg16", tmp_path / "x.pt")
+    assert "NOT vgg16" in notice and kind in notice
+    picture = torch.rand(1, 3, 64, 64, requires_grad=True)
+    (seen,) = stand_in(picture)
+    assert seen.shape[:2] == (1, 16 if kind == "fan" else 4)
+    seen.square().sum().backward()
+    assert float(picture.grad.abs().sum()) > 0.0
+    assert not any(p.requires_grad for p in stand_in.parameters()) and not stand_in.training
 
 
 def test_no_weights_and_wrong_weights_are_errors_and_never_random(tmp_path):

@@ -26,7 +26,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def arguments(**given) -> Namespace:
     names = ("packs", "init", "features", "steps", "budget", "validate_every")
-    return Namespace(**{**dict.fromkeys(names), "seed": 3, "device": "cpu", "bf16": False, "workers": 0, **given})
+    return Namespace(
+        **{**dict.fromkeys(names), "seed": 3, "device": "cpu", "bf16": False, "caffe": False, "workers": 0, **given}
+    )
 
 
 def train(recipe, folder: Path, said: list[str] | None = None, *, stop_after: int | None = None, **given) -> bool:
@@ -158,6 +160,14 @@ def test_wrong_archives_end_with_a_sentence(tmp_path, capsys):
     command = ["--recipe", "jasrnet", "--out", str(tmp_path / "x"), "--steps", "1", "--data"]
     assert main([*command, "/nowhere"]) == 2
     assert "/nowhere" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", [["--budget", "9s"], ["--bf16"], ["--workers", "2"], ["--features", "x"]])
+def test_options_that_would_be_ignored_are_refused(more, tmp_path, capsys):
+    assert main(["--recipe", "picoface_x8_sr", "--out", str(tmp_path), *more]) == 2
+    assert f"leave {more[0]} out" in capsys.readouterr().err
+    assert main(["--recipe", "jasrnet", "--out", str(tmp_path), "--pseudo", "x.npz"]) == 2
+    assert "leave --pseudo out" in capsys.readouterr().err
 
 
 SCRIPT = """

@@ -143,6 +143,8 @@ def load_features(name: str, path: Path | None, *, caffe: bool = False) -> tuple
         raise ModelError("weights that torch reads safely", f"{path} ({reason})", _remedy(name)) from error
     if isinstance(content, dict) and content.get("format") == checkpoint.FORMAT:
         return _substitute(name, content, path)
+    if caffe and name == "resnet50":
+        raise ModelError("VGG weights with --caffe", f"those of {name}", "leave --caffe out")
     network = ResNetFeatures() if name == "resnet50" else VGGFeatures(name, caffe=caffe)
     wanted = network.state_dict()
     fitting = {k: v for k, v in content.items() if k in wanted} if isinstance(content, Mapping) else {}
@@ -152,7 +154,8 @@ def load_features(name: str, path: Path | None, *, caffe: bool = False) -> tuple
         got = f"{path} without {lacking[0]} and {len(lacking) - 1} more" if lacking else f"NaN or infinity in {path}"
         raise ModelError(f"finite weights of {name} in torchvision's names", got, _remedy(name))
     network.load_state_dict(fitting, strict=False)
-    return frozen(network), f"perceptual loss: features of {name} from {path.name}"
+    colours = " in Caffe's colours" if caffe else ""
+    return frozen(network), f"perceptual loss: features of {name} from {path.name}{colours}"
 
 
 def _substitute(name: str, content: dict[str, object], path: Path) -> tuple[nn.Module, str]:

@@ -51,6 +51,7 @@ class PaperRun(Loop):
         device: torch.device,
         initial: dict[str, Any] | None = None,
         features: Path | None = None,
+        caffe: bool = False,  # the features' colours
         bf16: bool = False,
         report: Callable[[str], None] = lambda text: None,
     ) -> None:
@@ -71,7 +72,7 @@ class PaperRun(Loop):
             if initial is not None and "critic" in initial and initial["recipe"]["name"] == recipe.name:
                 critic.load_state_dict(initial["critic"])
             self.networks.critic = critic.to(device)
-        self._add_frozen(features, report)
+        self._add_frozen(features, report, caffe=caffe)
         self.average = copy.deepcopy(model).eval() if recipe.ema else model
         self._choose_learners()
         self.optimisers = {"model": make_optimiser(recipe, self.learners, stage.lr)}
@@ -80,7 +81,7 @@ class PaperRun(Loop):
         if self.path.exists():
             self._resume(checkpoint.load(self.path))
 
-    def _add_frozen(self, features: Path | None, report: Callable[[str], None]) -> None:
+    def _add_frozen(self, features: Path | None, report: Callable[[str], None], *, caffe: bool) -> None:
         """Super-FAN's second FAN and the perceptual network; says what the latter is."""
         model, stage = self.networks.model, self.stage
         if stage.heatmap_loss == "super_fan":
@@ -89,7 +90,7 @@ class PaperRun(Loop):
         if not stage.weights.features:
             return
         if features is not None:
-            network, self.perceptual = load_features(stage.features, features)
+            network, self.perceptual = load_features(stage.features, features, caffe=caffe)
             self.networks.features = network.to(self.device)
         elif stage.own_features:
             self.networks.features = frozen(OwnFeatures(model, stage.own_features)).to(self.device)

@@ -53,6 +53,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     papers = parser.add_argument_group("papers' networks")
     papers.add_argument("--budget", help="time of all stages together, such as 90s, 20m or 1.5h")
     papers.add_argument("--features", type=Path, help="weights of the perceptual loss, or a checkpoint to stand in")
+    papers.add_argument("--caffe", action="store_true", help="those weights were made for BGR in 0..255 minus a mean")
     papers.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="(default: %(default)s)")
     papers.add_argument("--workers", type=int, default=0, choices=range(65), metavar="0..64", help="make batches ahead")
     papers.add_argument("--bf16", action="store_true", help="networks in bfloat16, losses in float32")
@@ -79,6 +80,16 @@ class StopSignal:
     def close(self) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+
+def refuse_what_would_be_ignored(args: argparse.Namespace) -> None:
+    """Raises InputError for options of the other kind of recipe."""
+    papers = {"--budget": args.budget, "--features": args.features, "--caffe": args.caffe, "--bf16": args.bf16}
+    papers |= {"--workers": args.workers, "--device": args.device != "cpu"}
+    unused = {"--pseudo": args.pseudo} if args.recipe in PAPERS else papers
+    given = [name for name, value in unused.items() if value]
+    if given:
+        raise InputError(f"options that --recipe {args.recipe} has", given[0], f"leave {given[0]} out")
 
 
 def load_pseudo_points(path: Path) -> dict[str, np.ndarray]:
@@ -138,6 +149,7 @@ def main(arguments: list[str] | None = None) -> int:
     folder = args.out or Path("runs") / args.recipe
     stop = StopSignal()
     try:
+        refuse_what_would_be_ignored(args)
         if args.recipe in PAPERS:
             done = train_recipe(PAPERS[args.recipe], folder, args, report=_report, should_stop=lambda: stop.asked)
         elif args.recipe in RECIPES:

@@ -40,7 +40,13 @@ def train_recipe(
     stages = stages_of(recipe, initial)
     total = sum(stage.epochs for stage in stages)
     for stage in stages:
-        run_args = {"seed": args.seed, "device": device, "features": args.features, "bf16": args.bf16}
+        run_args = {
+            "seed": args.seed,
+            "device": device,
+            "features": args.features,
+            "bf16": args.bf16,
+            "caffe": args.caffe,
+        }
         share = stage.epochs / total
         stage_folder = folder / stage.name
         done = _train_stage(
