@@ -37,9 +37,8 @@ Runner = Callable[[F32], Mapping[str, npt.NDArray[Any]]]  # [N, C, h, w] -> outp
 
 BATCH = 8  # faces a call: bounds the memory, and is in every default profile
 OTHER_MODEL = "export it again: graph and spec are of different models"
-LEAST_EYES = (
-    1 / 8
-)  # of the picture's side: outer eye corners nearer than that are a failed face, no length to divide by
+# Of the picture's side: outer eye corners nearer than that are a failed face, no length to divide by.
+LEAST_EYES = 1 / 8
 
 
 @dataclass(frozen=True)

@@ -208,7 +208,9 @@ def _unpack(path: Path, root: Path) -> None:
             with tarfile.open(path) as tar:
                 tar.extractall(new, filter="data")
         except (tarfile.TarError, EOFError, OSError, lzma.LZMAError, zlib.error) as error:
-            raise InputError("a readable tar archive", f"{path} ({error})", "fetch it again") from error
+            reason = str(error).splitlines()[0].rstrip(":") if str(error) else type(error).__name__
+            remedy = "name a tar archive or a folder; fetch the archive again if it is one"
+            raise InputError("a readable tar archive", f"{path} ({reason})", remedy) from error
         indexes = sorted(new.rglob("index.csv"), key=lambda p: len(p.parts))
         if not indexes:
             raise InputError(f"an index.csv inside {path}", "none", "see docs/DATA.md for the format")
