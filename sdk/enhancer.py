@@ -213,9 +213,9 @@ class FaceEnhancer:
                 raise InputError("square face pictures", f"{picture.shape[1]} x {picture.shape[0]} px", remedy)
         boxes_px = np.array([[0, 0, len(picture), len(picture)] for picture in pictures], np.float64).reshape(-1, 4)
         reasons = [""] * len(pictures)
-        return self._enhance(boxes_px, boxes_px, reasons, pictures_cut(pictures, self.color), frame_hw=None, refine=0)[
-            0
-        ]
+        cut = pictures_cut(pictures, self.color)
+        results, _ = self._enhance(boxes_px, boxes_px, reasons, cut, frame_hw=None, refine=0)
+        return results
 
     def render(
         self,
