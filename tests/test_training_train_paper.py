@@ -25,10 +25,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def arguments(**given) -> Namespace:
-    names = ("packs", "init", "features", "steps", "budget", "validate_every")
-    return Namespace(
-        **{**dict.fromkeys(names), "seed": 3, "device": "cpu", "bf16": False, "caffe": False, "workers": 0, **given}
-    )
+    names = ("packs", "init", "features", "steps", "budget", "validate_every", "batch")
+    fixed = {"seed": 3, "device": "cpu", "bf16": False, "caffe": False, "workers": 0, "lr_times": 1.0}
+    return Namespace(**{**dict.fromkeys(names), **fixed, **given})
 
 
 def train(recipe, folder: Path, said: list[str] | None = None, *, stop_after: int | None = None, **given) -> bool:

@@ -35,6 +35,7 @@ class Loop:
     seconds: float = 0.0
     running: float = 0.0  # loss, smoothed
     history: list[dict[str, float]]
+    clock: Callable[[], float] = staticmethod(time.monotonic)  # what `seconds` counts
 
     @property
     def path(self) -> Path:
@@ -69,12 +70,12 @@ class Loop:
     ) -> None:
         """Run to the last step, or until a stop is asked for; saves on the way and at the end."""
         started = saved = reported = time.monotonic()
-        before, first = self.seconds, self.step
+        before, begun, first = self.seconds, self.clock(), self.step
         while self.step < self.steps and not should_stop():
             loss = self.advance(task)
             self.running = loss if self.running == 0.0 else 0.98 * self.running + 0.02 * loss
             now = time.monotonic()
-            self.seconds = before + now - started
+            self.seconds = before + self.clock() - begun
             last = self.step == self.steps
             if self.step % validate_every == 0 or last:
                 self._validate(task, report)

@@ -20,7 +20,7 @@ from training.models import MODELS
 from training.objectives import Networks, critic_loss, make_critic, network_terms, outputs_of
 from training.paper_task import PaperTask
 from training.recipes.stage import PaperRecipe, Stage
-from training.schedule import Plan, adversarial_weight, learning_rate
+from training.schedule import Plan, adversarial_weight, clock, learning_rate
 
 FROZEN = ("teacher", "features")  # networks that a checkpoint keeps beside the ones that learn
 
@@ -57,7 +57,7 @@ class PaperRun(Loop):
     ) -> None:
         self.recipe, self.stage, self.folder, self.seed = recipe, stage, folder, seed
         self.plan, self.steps, self.device, self.bf16 = plan, plan.steps, device, bf16
-        self.step, self.seconds, self.running = 0, 0.0, 0.0
+        self.step, self.seconds, self.running, self.clock = 0, 0.0, 0.0, clock(device)
         self.history: list[dict[str, float]] = []
         self.earlier: list[dict[str, Any]] = []
         torch.manual_seed(seed)
@@ -66,6 +66,8 @@ class PaperRun(Loop):
             fitting = fitting_weights(model, initial)
             model.load_state_dict(fitting, strict=False)
             self.earlier = checkpoint.runs_of(initial)
+        if bf16:
+            model = model.to(memory_format=torch.channels_last)  # a fifth to a quarter faster, on CPUs too
         self.networks = Networks(model.to(device))
         if stage.critic:
             critic = make_critic(stage.critic, hr_px=pipeline(recipe.pipeline).hr_px or 0)
@@ -189,7 +191,8 @@ class PaperRun(Loop):
     def _validate(self, task: Validated, report: Callable[[str], None]) -> None:
         if processes.rank() == 0:
             self.average.eval()
-            super()._validate(task, report)
+            with self._precision():
+                super()._validate(task, report)
 
     def save(self) -> None:
         if processes.rank() == 0:

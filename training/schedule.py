@@ -6,7 +6,11 @@ A stage of a paper has epochs; a run of it has steps. Whatever their number, ste
 
 import math
 import re
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+
+import torch
 
 from sdk.errors import InputError
 from training.recipes.stage import Stage
@@ -55,6 +59,14 @@ def adversarial_weight(stage: Stage, step: int, *, steps: int) -> float:
         return weight
     decayed = weight * stage.adversarial_decay ** math.floor(stage.epochs * step / steps)
     return max(decayed, min(stage.adversarial_floor, weight))
+
+
+def clock(device: torch.device) -> Callable[[], float]:
+    """Seconds that a budget counts: of a CPU each thread's processor time, so that other load costs nothing."""
+    if device.type != "cpu":
+        return time.monotonic
+    threads = torch.get_num_threads()
+    return lambda: time.process_time() / threads
 
 
 def paper_steps(stage: Stage, *, examples: int, batch: int) -> int:

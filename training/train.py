@@ -51,7 +51,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--threads", type=positive, default=1, help="CPU threads (default: %(default)s)")
     parser.add_argument("--validate-every", type=positive, metavar="STEPS", help="(default: 1000, or ten times a run)")
     papers = parser.add_argument_group("papers' networks")
-    papers.add_argument("--budget", help="time of all stages together, such as 90s, 20m or 1.5h")
+    papers.add_argument("--budget", help="time of all stages, such as 90s, 20m or 1.5h; processor time on a CPU")
+    papers.add_argument("--batch", type=positive, help="instead of the paper's: more updates in a short budget")
+    papers.add_argument("--lr-times", type=factor, default=1.0, metavar="FACTOR", help="of the paper's learning rates")
     papers.add_argument("--features", type=Path, help="weights of the perceptual loss, or a checkpoint to stand in")
     papers.add_argument("--caffe", action="store_true", help="those weights were made for BGR in 0..255 minus a mean")
     papers.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="(default: %(default)s)")
@@ -64,6 +66,13 @@ def positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number above 0; got {text}; leave it out for the default")
+    return value
+
+
+def factor(text: str) -> float:
+    value = float(text)
+    if not 0.0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number above 0; got {text}; leave it out for 1")
     return value
 
 
@@ -86,6 +95,7 @@ def refuse_what_would_be_ignored(args: argparse.Namespace) -> None:
     """Raises InputError for options of the other kind of recipe."""
     papers = {"--budget": args.budget, "--features": args.features, "--caffe": args.caffe, "--bf16": args.bf16}
     papers |= {"--workers": args.workers, "--device": args.device != "cpu"}
+    papers |= {"--batch": args.batch, "--lr-times": args.lr_times != 1.0}
     unused = {"--pseudo": args.pseudo} if args.recipe in PAPERS else papers
     given = [name for name, value in unused.items() if value]
     if given:

@@ -1,7 +1,6 @@
 """A paper's recipe from its first stage to its last: training.train calls it. A budget is measured, not guessed."""
 
 import math
-import time
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +16,7 @@ from training.models import MODELS
 from training.paper_run import PaperRun
 from training.paper_task import PaperTask
 from training.recipes.stage import PaperRecipe, Stage
-from training.schedule import Plan, paper_steps, seconds
+from training.schedule import Plan, clock, paper_steps, seconds
 
 MEASURED_STEPS = 3  # after one that is not counted
 VALIDATIONS = 10  # in a run, unless they cost more than a tenth of its budget
@@ -34,8 +33,7 @@ def train_recipe(
     """
     device = _device(args.device)
     own_report = report if processes.rank() == 0 else lambda text: None
-    if args.packs is not None:
-        recipe = replace(recipe, packs=tuple(args.packs))
+    recipe = with_changes(recipe, args)
     initial = None if args.init is None else checkpoint.load(args.init)
     stages = stages_of(recipe, initial)
     total = sum(stage.epochs for stage in stages)
@@ -63,11 +61,27 @@ def train_recipe(
     return True
 
 
+def with_changes(recipe: PaperRecipe, args: Namespace) -> PaperRecipe:
+    """The recipe with the archives, the batch and the learning rates that were asked for in place of the paper's."""
+    if args.packs is not None:
+        recipe = replace(recipe, packs=tuple(args.packs))
+    if args.batch is not None:
+        recipe = replace(recipe, batch=args.batch)
+    times = args.lr_times
+    stages = tuple(replace(stage, lr=stage.lr * times, lr_end=stage.lr_end * times) for stage in recipe.stages)
+    return replace(recipe, stages=stages) if times != 1.0 else recipe
+
+
 def stages_of(recipe: PaperRecipe, initial: dict[str, Any] | None) -> tuple[Stage, ...]:
-    """Those that are to be trained: Super-FAN's FAN is not trained again when a checkpoint brings one."""
-    if initial is None or initial.get("model") != "fan" or recipe.model == "fan":
+    """Those that are to be trained: not again Super-FAN's FAN, or a GAN's first stage, when a checkpoint brings it."""
+    if initial is None:
         return recipe.stages
-    return tuple(stage for stage in recipe.stages if stage.learns != ("fan",))
+    if initial.get("model") == "fan" and recipe.model != "fan":
+        return tuple(stage for stage in recipe.stages if stage.learns != ("fan",))
+    if initial.get("model") == recipe.model and len(recipe.stages) > 1:
+        known = {run.get("part") for run in checkpoint.runs_of(initial)}
+        return tuple(stage for stage in recipe.stages if stage.name not in known) or recipe.stages
+    return recipe.stages
 
 
 def finished(recipe: PaperRecipe, saved: dict[str, Any]) -> dict[str, Any]:
@@ -184,19 +198,20 @@ def make_plan(
         return Plan(max(1, round(share * args.steps)), full)
     if args.budget is None:
         return Plan(full, full)
-    budget_s, started = share * seconds(args.budget), time.monotonic()
+    now = clock(run_args["device"])
+    budget_s, started = share * seconds(args.budget), now()
     trial = PaperRun(recipe, stage, Path("measured and not kept"), plan=Plan(full, full), initial=initial, **run_args)
     trial.advance(task)
-    begun = time.monotonic()
+    begun = now()
     counted = 0
-    while counted < MEASURED_STEPS and (counted == 0 or time.monotonic() - started < budget_s / 10):
+    while counted < MEASURED_STEPS and (counted == 0 or now() - started < budget_s / 10):
         trial.advance(task)
         counted += 1
-    step_s = processes.largest_of((time.monotonic() - begun) / counted)
-    begun = time.monotonic()
+    step_s = processes.largest_of((now() - begun) / counted)
+    begun = now()
     task.validate(trial.average.eval())
     task.sample(trial.average)
-    validation_s = processes.largest_of(time.monotonic() - begun)
-    left = processes.largest_of(budget_s - (time.monotonic() - started)) - VALIDATIONS * validation_s
+    validation_s = processes.largest_of(now() - begun)
+    left = processes.largest_of(budget_s - (now() - started)) - VALIDATIONS * validation_s
     steps = min(full, max(1, int(left / step_s)))
     return Plan(steps, full, seconds_a_step=step_s, budget_s=budget_s)
