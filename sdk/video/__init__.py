@@ -1,0 +1,1 @@
+"""Faces in moving pictures: tracks, steadiness, streams, files. Only sdk.enhancer and the commands import it."""
