@@ -39,6 +39,8 @@ THIRD_PARTY = {  # every library we use -> the only files outside tests/ that ma
     "tensorrt_rtx": ["sdk/runtime/trt_api.py"],
     "cuda": ["sdk/runtime/gpu.py"],
     "nvidia": ["sdk/runtime/gpu.py", "scripts/kernel_tools.py"],  # folders of headers and libraries, no imports
+    "scipy": ["sdk/video/tracks.py"],
+    "av": ["sdk/video/files.py"],
     "cupy": ["benchmarks/gpu_arrays.py"],
     "pycuda": ["benchmarks/gpu_arrays.py"],
 }
