@@ -1,0 +1,157 @@
+"""Result files of the papers' protocols, `benchmarks/results/papers_PROTOCOL.json`, one for each of training.protocols.
+
+    schema      "papers-1"
+    command     that made the last rows
+    machine     {"processor", "cores", "threads", "torch"}
+    protocol    {"name", "paper", "table", "kind", "pack", "split", "scale", "lr_px", "metrics", "baseline",
+                 "normaliser", "differs": [text]}
+    limit       first pictures alone, or null for all
+    pictures    {"id": [text], "yaw_deg": [number] where poses are asked for, "yaw_from": "label" | "points"}
+    results     rows; the first is the baseline ("bicubic", or what the paper's table has)
+
+A row of kind "pictures", NME in percent, AUC and failures in fractions, null where not measured:
+
+    model, augmented (8-fold test-time augmentation), n, psnr, ssim, also {metric: {psnr, ssim}}, n_landmarks, nme, auc
+    (to 10 %), failure_rate (above 8 %; of "sqrt_box" 10 %), input ("16 px", "paper's files", ...)
+    bins        where poses are asked for: [{"yaw_deg": "0-30", n, psnr, ssim, nme, auc}]
+    cumulative_psnr_db  [255], SRINC's Eq. 4: mean over the pictures; only differences between rows mean anything
+    per_image   {psnr: [...], ssim: [...], nme: [...]} in the order of pictures.id
+    training    see training_of(); null for bicubic
+
+Kind "gain" (SRINC's experiment: one fixed landmark network on every method's pictures) has rows of model, augmented,
+detector, n, error, baseline_error, truth_error (percent), relative_gain (1 - error / baseline_error), gain_interval
+[low, high] (95 %, bootstrap over faces), auc, bins, psnr, training, per_image {error: [...]}; the rows "bicubic" (or
+"bilinear") and "truth" come first for every detector. Kind "verification" has accuracy (mean of 10 folds), accuracy_sd,
+folds [...], psnr, ssim; "parsing" has iou (mean over classes), iou_by_class [...], reference ("labels" | "truth").
+"""
+
+import hashlib
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from training import checkpoint
+from training.results import write_results
+
+SCHEMA = "papers-1"
+DIGITS = 4  # of numbers of single pictures
+CPU_INFO = Path("/proc/cpuinfo")
+
+
+def machine() -> dict[str, Any]:
+    """Where the numbers were computed."""
+    lines = CPU_INFO.read_text(encoding="utf-8").splitlines() if CPU_INFO.is_file() else []
+    named = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return {
+        "processor": named[0] if named else platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
+
+
+def digest(path: Path) -> str:
+    """First 16 hexadecimal digits of a file's SHA-256."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def training_of(path: Path) -> dict[str, Any]:
+    """What made the weights of a checkpoint, or, of an ONNX file, its digest alone (its spec's notes say the rest).
+
+    file, sha256; recipe, finished (the last step of the last stage was reached), perceptual; packs, batch, steps,
+    minutes (of processor), budget_minutes, paper_share (of the paper's steps on these pictures) over all stages; stages
+    [{part, steps, batch, lr, minutes, planned_steps, paper_steps, budget_minutes}], null where the file does not tell.
+    """
+    found: dict[str, Any] = {"file": path.name, "sha256": digest(path)}
+    if path.suffix != ".pt":
+        return found
+    saved = checkpoint.load(path)
+    stages = [_stage(run, path, saved) for run in checkpoint.runs_of(saved)]
+    last = stages[-1] if stages else {}
+    done = "recipe" not in saved or last.get("planned_steps") in (None, last.get("steps"))
+    runs = checkpoint.runs_of(saved)
+    return {
+        **found,
+        "recipe": runs[-1]["name"] if runs else str(saved.get("model")),
+        "finished": bool(done),
+        "perceptual": saved.get("perceptual"),
+        "packs": sorted({str(pack) for run in runs for pack in run["packs"]}),
+        "batch": last.get("batch"),
+        "steps": sum(stage["steps"] for stage in stages) if stages else None,
+        "minutes": _sum(stages, "minutes"),
+        "budget_minutes": _sum(stages, "budget_minutes"),
+        "paper_share": _share(stages),
+        "stages": stages,
+    }
+
+
+def _stage(run: dict[str, Any], path: Path, saved: dict[str, Any]) -> dict[str, Any]:
+    """One run, with the plan it had: from this file, or from the stage's folder beside the finished one."""
+    plan = saved.get("plan") if run["part"] == saved.get("recipe", {}).get("part") else None
+    for folder in (path.parent, path.parent.parent):
+        beside = folder / str(run["part"]) / "last.pt"
+        if plan is None and beside != path and beside.is_file():
+            other = checkpoint.load(beside)
+            plan = other.get("plan") if other.get("recipe", {}).get("name") == run["name"] else None
+    plan = plan or {}
+    budget = plan.get("budget_s")
+    told = {key: run.get(key) for key in ("part", "steps", "batch", "lr", "minutes")}
+    told |= {"planned_steps": plan.get("steps"), "paper_steps": plan.get("paper_steps")}
+    return {**told, "budget_minutes": None if budget is None else budget / 60.0}
+
+
+def _sum(stages: list[dict[str, Any]], key: str) -> float | None:
+    known = [stage[key] for stage in stages if stage[key] is not None]
+    return float(sum(known)) if known and len(known) == len(stages) else None
+
+
+def _share(stages: list[dict[str, Any]]) -> float | None:
+    paper = _sum(stages, "paper_steps")
+    return sum(stage["steps"] for stage in stages) / paper if paper else None
+
+
+def rounded(values: list[float | None]) -> list[float | None]:
+    return [None if value is None else round(value, DIGITS) for value in values]
+
+
+class ResultFile:
+    """Rows of one protocol, kept across commands: a row whose weights and conditions are the same is not made again."""
+
+    def __init__(self, path: Path | None, conditions: dict[str, Any]) -> None:
+        """conditions: protocol and limit; rows of a file with others are dropped."""
+        self.path, self.conditions = path, conditions
+        self.rows: list[dict[str, Any]] = []
+        self.pictures: dict[str, Any] = {}
+        if path is None or not path.is_file():
+            return
+        try:
+            old = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            return  # a file that cannot be read is written anew
+        wanted = {"schema": SCHEMA, **json.loads(json.dumps(conditions))}
+        if isinstance(old, dict) and all(old.get(key) == value for key, value in wanted.items()):
+            self.rows, self.pictures = old["results"], old["pictures"]
+
+    def has(self, key: dict[str, Any], weights: str | None) -> bool:
+        """Whether there is a row with these values, of weights of that SHA-256."""
+        same = (row for row in self.rows if all(row.get(name) == value for name, value in key.items()))
+        return any((row.get("training") or {}).get("sha256") == weights for row in same)
+
+    def put(self, row: dict[str, Any], key: dict[str, Any]) -> None:
+        """In the place of the row of the same key, or at the end."""
+        places = [i for i, old in enumerate(self.rows) if all(old.get(name) == value for name, value in key.items())]
+        if places:
+            self.rows[places[0]] = row
+        else:
+            self.rows.append(row)
+
+    def write(self, command: str) -> None:
+        """Raises OutputError. Without a path nothing is written."""
+        if self.path is None:
+            return
+        head = {"command": command, "schema": SCHEMA, "machine": machine(), **self.conditions}
+        write_results(self.path, {**head, "pictures": self.pictures, "results": self.rows})
