@@ -33,7 +33,7 @@ THIRD_PARTY = {  # every library we use -> the only files outside tests/ that ma
     "onnxsim": ["export/**"],
     "modelopt": ["export/modelopt_process.py"],
     "onnxruntime": ["sdk/runtime/ort_backend.py", "export/**"],
-    "cv2": ["sdk/detect.py", *CV2_AND_PIL],
+    "cv2": ["sdk/detect.py", "sdk/video/steady.py", *CV2_AND_PIL],
     "PIL": ["sdk/pictures.py", *CV2_AND_PIL],
     "tensorrt": ["sdk/runtime/trt_api.py"],
     "tensorrt_rtx": ["sdk/runtime/trt_api.py"],
