@@ -18,8 +18,9 @@ Written for what TensorRT 8.6 to 11 and TensorRT-RTX all take, and take alike:
 
 It stays fp32 in every precision: fp16 makes ties of unequal values, and has steps of 1/8 from 128 px or levels on.
 
-Where it differs from the reference: a map of nothing but NaN has the score -3.4e38 instead of NaN, and dark's
-logarithms are fp32 instead of float64.
+Where it differs from the reference: dark's logarithms are fp32 instead of float64, and a map of NaN and -Inf alone has
+the first cell and the score NaN instead of the first -Inf. (The maximum is taken of finite numbers, and the score of a
+map that has none is its sum: NaN for nothing but NaN.)
 """
 
 from __future__ import annotations
@@ -31,7 +32,15 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from sdk.image.heatmap import DARK_MARGIN, DERIVATIVE_REACH, FLOOR_VALUE, LOG_FLOOR, MAX_STEP, QUARTER_MARGIN
+from sdk.image.heatmap import (
+    DARK_MARGIN,
+    DERIVATIVE_REACH,
+    FLOOR_VALUE,
+    LOG_FLOOR,
+    MAX_STEP,
+    MIN_CURVATURE,
+    QUARTER_MARGIN,
+)
 from sdk.spec import ModelSpec
 
 __all__ = ["IMAGE_TYPES", "PREFIX", "Nodes", "add_image", "add_landmarks"]
@@ -119,8 +128,11 @@ def add_landmarks(graph: Nodes, spec: ModelSpec, *, out: str = "landmarks") -> N
     """heatmaps float32 [N, K, H, W] -> out float32 [N, K, 3]: x and y in pixels of the picture, score."""
     x_cells, y_cells = (_cells(graph, spec, axis=axis) for axis in (3, 2))
     maps = graph.either(graph.add("IsNaN", "heatmaps"), LOWEST, "heatmaps")
-    score = graph.add("GlobalMaxPool", maps)  # [N, K, 1, 1]
-    is_peak = graph.add("GreaterOrEqual", maps, score)
+    maps = graph.add("Max", maps, graph.constant(LOWEST))  # -Inf too
+    top = graph.add("GlobalMaxPool", maps)  # [N, K, 1, 1]
+    is_peak = graph.add("GreaterOrEqual", maps, top)
+    some = graph.add("Greater", top, graph.constant(LOWEST))
+    score = graph.either(some, top, graph.sum("heatmaps", 2, 3))
     y = _first(graph, is_peak, y_cells)
     in_row = graph.add("And", is_peak, graph.add("Equal", graph.add("Sub", y_cells, y), graph.constant(0.0)))
     x = _first(graph, in_row, x_cells)
@@ -211,9 +223,11 @@ def _newton(graph: Nodes, peak: _Peak) -> tuple[str, str]:
     found = {name: graph.sum(graph.product(logarithm, graph.constant(w)), 2, 3) for name, w in _stencils().items()}
     dx, dy, dxx, dyy, dxy = (found[name] for name in ("dx", "dy", "dxx", "dyy", "dxy"))
     determinant = graph.add("Sub", graph.product(dxx, dyy), graph.product(dxy, dxy))
-    flat = graph.add("Equal", determinant, graph.constant(0.0))
-    useful = graph.add("And", peak.allowed, graph.add("Not", flat))
-    divisor = graph.either(flat, 1.0, determinant)
+    size = graph.add("Add", graph.add("Abs", dxx), graph.add("Abs", dyy))
+    least = graph.product(size, graph.constant(MIN_CURVATURE))
+    curved = graph.add("Greater", graph.add("Abs", determinant), least)
+    useful = graph.add("And", peak.allowed, curved)
+    divisor = graph.either(curved, determinant, 1.0)
     steps: list[str] = []
     for a, b, c in ((dy, dyy, dx), (dx, dxx, dy)):
         numerator = graph.add("Sub", graph.product(dxy, a), graph.product(b, c))

@@ -12,7 +12,7 @@
 // Reference     sdk/image/pixels.py to_network(), sdk/image/resample.py resize()
 // Test          tests/test_kernels_enlarge.py
 // Compile       nvcc -std=c++17 -arch=sm_87 -cubin -Werror all-warnings enlarge.cu
-#include "crop_norm.cuh"
+#include "enlarge.cuh"
 #include "network_input.cuh"
 
 struct EnlargeArgs {
@@ -26,42 +26,13 @@ struct EnlargeArgs {
 };
 static_assert(sizeof(EnlargeArgs) == 88, "launchers and tests mirror it");
 
-constexpr int THREADS = 256, TAPS = 4;
-
-// First tap of output position i, and the weights; those of taps outside the face are 0.
-__host__ __device__ __forceinline__ int taps_of(int i, int size, float scale, float (&weight)[TAPS]) {
-    const float centre = (float(i) + 0.5f) / scale;
-    const int first = int(floorf(centre - 1.5f));
-    float total = 0.0f;
-#pragma unroll
-    for (int k = 0; k < TAPS; k++) {
-        const bool inside = first + k >= 0 && first + k < size;
-        weight[k] = inside ? Bicubic::at(float(first + k) + 0.5f - centre) : 0.0f;
-        total += weight[k];
-    }
-#pragma unroll
-    for (int k = 0; k < TAPS; k++) weight[k] /= total;
-    return first;
-}
+constexpr int THREADS = 256;
 
 template <class Out> __device__ __forceinline__ void enlarge(const EnlargeArgs& a) {
     const int face = blockIdx.y, side = a.size * a.scale, pixel = int(blockIdx.x) * THREADS + int(threadIdx.x);
     if (face >= face_count(a.count, a.capacity) || pixel >= side * side) return;
-    float wx[TAPS], wy[TAPS], v[3] = {0.0f, 0.0f, 0.0f};
-    const int left = taps_of(pixel % side, a.size, float(a.scale), wx);
-    const int top = taps_of(pixel / side, a.size, float(a.scale), wy);
-    const float* lr = a.lr + int64_t(face) * 3 * a.size * a.size;
-#pragma unroll
-    for (int j = 0; j < TAPS; j++) {
-        const int row = min(max(top + j, 0), a.size - 1) * a.size;  // held inside; its weight is 0
-#pragma unroll
-        for (int i = 0; i < TAPS; i++) {
-            const float w = wy[j] * wx[i];
-            const int at = row + min(max(left + i, 0), a.size - 1);
-#pragma unroll
-            for (int k = 0; k < 3; k++) v[k] += w * __ldg(lr + k * a.size * a.size + at);
-        }
-    }
+    float v[3];
+    enlarged(a.lr + int64_t(face) * 3 * a.size * a.size, a.size, float(a.scale), pixel % side, pixel / side, v);
     Out::put(a.out, a.colour, a.channels, int64_t(side) * side, face, pixel, v);
 }
 

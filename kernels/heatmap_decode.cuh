@@ -25,7 +25,7 @@ constexpr int SPREAD_REACH = 4, CENTROID_REACH = 4, DERIVATIVE_REACH = 2;  // ce
 constexpr int QUARTER_MARGIN = 1, DARK_MARGIN = 2;    // cells between peak and border that the refinement needs
 constexpr int MAX_BLUR = 11, MAX_SIDE = 2 * (DERIVATIVE_REACH + MAX_BLUR / 2) + 1;
 constexpr float FLOOR_VALUE = 1e-6f, TINY = 2.2e-16f;  // smaller values count as TINY in centroid and spread
-constexpr float LOG_FLOOR = 1e-10f, MAX_STEP = 2.0f;
+constexpr float LOG_FLOOR = 1e-10f, MAX_STEP = 2.0f, MIN_CURVATURE = 1e-3f;
 constexpr uint32_t ALL_NAN_BIT = 1u;
 
 __host__ __device__ __forceinline__ float value_of(__half v, float) { return __half2float(v); }
@@ -101,6 +101,7 @@ __host__ __device__ __forceinline__ float2 newton_step(float w, float e, float n
     const float dxx = 0.25f * (ee + ww), dyy = 0.25f * (ss + nn), dxy = 0.25f * (se - ne - sw + nw);
     const float determinant = dxx * dyy - dxy * dxy;
     const float x = (dxy * dy - dyy * dx) / determinant, y = (dxy * dx - dxx * dy) / determinant;
-    const bool useful = determinant != 0.0f && fabsf(x) <= MAX_STEP && fabsf(y) <= MAX_STEP;  // NaN is not
+    const bool curved = fabsf(determinant) > MIN_CURVATURE * (fabsf(dxx) + fabsf(dyy));  // no plateau, no ridge
+    const bool useful = curved && fabsf(x) <= MAX_STEP && fabsf(y) <= MAX_STEP;          // NaN is not
     return useful ? make_float2(x, y) : make_float2(0.0f, 0.0f);
 }

@@ -3,6 +3,8 @@
 //   value    shuffle(act(features + bias)) + bicubic(lr)     bicubic: a = -0.5, replicated edges, 5 x 5 cells
 //   out      value * gain + shift, clipped to 0..255, rounded half up; NaN gives 0; RGB or BGR, [N, H, W, 3]
 //   sums     of the levels and of their squares, by picture and channel: integers, the same in any order
+//   status   bit 0 of a picture with a value that is NaN or infinite: a network that is broken, which the levels hide.
+//            An atomicOr by those who saw one, so nothing in sound pictures; read with the results
 //
 // Layouts     _nchw_r2, r4, r8   [N, 3 r r, h, w], channels in torch's order (c, i, j)
 //             _hwc8_r2, r4, r8   [N, h, w, C] fp16, channels (i, j, c) as an export permutes them, C >= 3 r r
@@ -106,6 +108,11 @@ __device__ __forceinline__ void add_sums(uint64_t* sums, int channel, uint32_t s
     atomicAdd(reinterpret_cast<unsigned long long*>(sums + 3 + channel), static_cast<unsigned long long>(squares));
 }
 
+// Says that a picture holds NaN or infinity.
+__device__ __forceinline__ void tell_not_finite(const ImageTailArgs& args, int picture) {
+    if (args.status != nullptr) atomicOr(args.status + picture, NOT_FINITE_BIT);
+}
+
 // 3 N bytes in three stores.
 template <int N> __device__ __forceinline__ void store(uint8_t* out, const uint32_t (&words)[(3 * N + 3) / 4]) {
 #pragma unroll
@@ -165,6 +172,7 @@ template <class T, int R, bool HWC> __device__ __forceinline__ void shuffle_tail
                 const float v = number(raw) + bias;
                 value[j] += v < 0.0f ? v * args.slope : v;
             }
+            if (!all_finite(value)) tell_not_finite(args, picture);
             sums = pack<R>(args, value, words);
 #pragma unroll
             for (int k = WORDS - 1; HWC && k > 0; k--) near[k] = near[k] << 16 | near[k - 1] >> 16;  // next colour
@@ -196,11 +204,13 @@ template <class T> __device__ __forceinline__ void image_tail(const ImageTailArg
                 got[k] = __ldg(reinterpret_cast<const uint4*>(plane + first) + k);
 #pragma unroll
             for (int j = 0; j < PIXELS; j++) value[j] = number(reinterpret_cast<const T*>(got)[j]);
+            if (!all_finite(value)) tell_not_finite(args, picture);
         } else {
 #pragma unroll
             for (int j = 0; j < PIXELS; j++) {
                 const bool inside = first + j < pixels;
                 value[j] = inside ? number(plane[first + j]) : __uint_as_float(NAN_BITS);
+                if (inside && !(fabsf(value[j]) <= 3.4028235e38f)) tell_not_finite(args, picture);
             }
         }
         const uint2 sums = pack<PIXELS>(args, value, words);

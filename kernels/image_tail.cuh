@@ -10,6 +10,7 @@ struct ImageTailArgs {
     const int32_t* count;  // pictures to make; null: `capacity`
     uint8_t* out;          // [capacity, rows * r, columns * r, 3], at a multiple of 8 bytes
     uint64_t* sums;        // [capacity, 6] levels, then their squares, summed by channel of `out`; added to; or null
+    uint32_t* status;      // [capacity], bit 0 of a picture with NaN or infinity is set, none cleared; or null
     float gain, shift;     // level = gain * value + shift: 255 and 0 for values in [0, 1]
     float slope;           // of feature + bias below 0: 1 leaves it, 0 is ReLU
     int32_t capacity;      // pictures the buffers hold
@@ -18,10 +19,11 @@ struct ImageTailArgs {
     int32_t lr_scale;      // output pixels per pixel of `lr`, a multiple of r, at most 32
     int32_t bgr;           // 1: channels of `out` in the order 2, 1, 0
 };
-static_assert(sizeof(ImageTailArgs) == 88, "mirrored in Python");
+static_assert(sizeof(ImageTailArgs) == 96, "mirrored in Python");
 
 constexpr int MAX_LR_SCALE = 32;
 constexpr uint32_t NAN_BITS = 0x7fc00000u;
+constexpr uint32_t NOT_FINITE_BIT = 1u;
 
 __host__ __device__ __forceinline__ float number(__half v) { return __half2float(v); }
 __host__ __device__ __forceinline__ float number(float v) { return v; }
@@ -36,6 +38,14 @@ __host__ __device__ __forceinline__ float keys(float distance) {
 // Weight of the pixel `tap` - 2 cells away for output pixel `phase` of `scale` in a cell.
 __host__ __device__ __forceinline__ float bicubic_tap(int phase, int scale, int tap) {
     return keys((float(phase) + 0.5f) / float(scale) - 0.5f - float(tap - 2));
+}
+
+// Are all of them numbers, none of them infinite?
+template <int N> __host__ __device__ __forceinline__ bool all_finite(const float (&value)[N]) {
+    bool finite = true;
+#pragma unroll
+    for (int j = 0; j < N; j++) finite = finite && fabsf(value[j]) <= 3.4028235e38f;  // NaN is not
+    return finite;
 }
 
 // Clip and round half up; NaN gives 0.

@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 from kernel_host import Kernels, Memory
 
-from sdk.image.heatmap import DECODE_MODES
+from sdk.image.heatmap import DECODE_MODES, MIN_CURVATURE
 
 POINTERS = ("maps", "matrices", "count", "out", "status")
 INTEGERS = ("capacity", "landmarks", "rows", "columns", "channels", "mode", "blur")
@@ -133,7 +133,11 @@ def dark_tolerance(
     dxy = 0.25 * (log[..., 3, 3] - log[..., 1, 3] - log[..., 3, 1] + log[..., 1, 1])
     determinant = np.abs(dxx * dyy - dxy * dxy)
     size = np.abs(dx) + np.abs(dy) + np.abs(dxx) + np.abs(dyy) + 2 * np.abs(dxy) + error
-    shaky = determinant <= 4 * error * size
-    step = np.maximum(np.abs(dxy * dy - dyy * dx), np.abs(dxy * dx - dxx * dy)) / np.where(shaky, 1.0, determinant)
-    tolerance = 2 * error * size * (1.0 + step) / np.where(shaky, 1.0, determinant)
-    return tolerance, shaky | (np.abs(step - 2.0) <= tolerance) | (tolerance > 0.1)
+    bend = MIN_CURVATURE * (np.abs(dxx) + np.abs(dyy))  # of a plateau the determinant is less: no step
+    shaky = np.abs(determinant - bend) <= 4 * error * (size + MIN_CURVATURE)
+    flat = ~shaky & (determinant < bend)
+    divisor = np.where(shaky | flat, 1.0, determinant)
+    step = np.maximum(np.abs(dxy * dy - dyy * dx), np.abs(dxy * dx - dxx * dy)) / divisor
+    tolerance = 2 * error * size * (1.0 + step) / divisor
+    tolerance[flat] = 0.0
+    return tolerance, shaky | (~flat & ((np.abs(step - 2.0) <= tolerance) | (tolerance > 0.1)))

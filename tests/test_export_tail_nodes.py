@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
+from test_sdk_image_heatmap import plateaus
 
 from export.tail_nodes import IMAGE_TYPES, Nodes, add_image, add_landmarks
 from sdk.image.heatmap import DECODE_MODES, cells_to_image, decode, encode
@@ -49,8 +50,7 @@ def agree(maps, mode, **changes):
     wanted = cells_to_image(decoded.points, (H, W), (2 * H, 2 * W))
     assert found.dtype == np.float32 and found.shape == (len(maps), maps.shape[1], 3)
     np.testing.assert_allclose(found[..., :2] / 2, wanted / 2, rtol=0, atol=CELLS[mode])
-    empty = np.isnan(decoded.scores)
-    np.testing.assert_array_equal(found[..., 2][~empty], decoded.scores[~empty])
+    np.testing.assert_array_equal(found[..., 2], decoded.scores)
     return found
 
 
@@ -89,10 +89,22 @@ def test_values_that_are_not_finite(mode, strange):
     agree(maps, mode)
 
 
-def test_a_map_of_nothing_but_nan_has_the_lowest_score():
-    found = landmarks_of(np.full((1, MAPS, SIDE, SIDE), np.nan, np.float32), landmark_spec("centroid"))
-    assert (found[..., 2] == np.finfo(np.float32).min).all(), "below every threshold, and a number for JSON"
-    assert (found[..., :2] == 0.5).all(), "the first cell's centre"
+@pytest.mark.parametrize("mode", DECODE_MODES)
+def test_maps_without_a_number_are_as_in_the_reference(mode):
+    maps = np.full((1, MAPS, SIDE, SIDE), np.nan, np.float32)
+    maps[0, 1] = -np.inf
+    maps[0, 2] = np.inf
+    maps[0, 3, 7, 5] = -3e38
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = agree(maps, mode)
+    assert (found[0, :3, :2] == 0.5).all(), "the first cell's centre"
+    assert np.isnan(found[0, 0, 2]) and found[0, 3].tolist() == [10.5, 14.5, np.float32(-3e38)]
+
+
+def test_dark_stays_on_the_peak_of_a_plateau():
+    found = agree(np.concatenate([plateaus(SIDE)] + [plateaus(SIDE)[:, :1]], axis=1), "dark")
+    wanted = cells_to_image(decode(plateaus(SIDE), mode="argmax").points, (SIDE, SIDE), (2 * SIDE, 2 * SIDE))
+    np.testing.assert_array_equal(found[:, :4, :2], wanted)
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)  # dark is cut off at 2 cells: a coin may fall there

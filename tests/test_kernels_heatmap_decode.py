@@ -8,6 +8,7 @@ from heatmap_kernel import EPS, FORMS, HeatmapDecodeArgs, dark_tolerance, decode
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kernel_host import KernelFaultError, Kernels, agreed, needs_compiler, sanitized
+from test_sdk_image_heatmap import plateaus
 
 from sdk.image.heatmap import DECODE_MODES, decode, encode
 
@@ -94,6 +95,14 @@ def test_dark_finds_the_middle_of_a_gaussian():
     out, _ = decode_on_host(maps, "f32_nchw", mode="dark")
     assert np.abs(out[..., :2] - points).max() < 0.01
     assert np.abs(out[..., 3] - 1.9).max() < 0.15  # the window cuts the Gaussian's tails off
+
+
+@pytest.mark.parametrize("form", ["f16_nchw", "f32_nchw", "f16_hwc8"])
+def test_dark_stays_on_the_peak_of_a_plateau(form):
+    maps = plateaus().astype(FORMS[form])
+    maps[0, :, 12, 12] = np.nextafter(maps[0, :, 12, 12], FORMS[form](2))
+    out, _ = decode_on_host(maps, form, mode="dark")
+    assert np.array_equal(out[..., :2], decode(maps, mode="argmax").points)
 
 
 # ---- contract

@@ -14,7 +14,7 @@ from sdk.image.resample import resample_weights
 
 pytestmark = needs_compiler
 
-POINTERS = ("features", "lr", "bias", "count", "out", "sums")
+POINTERS = ("features", "lr", "bias", "count", "out", "sums", "status")
 INTEGERS = ("capacity", "rows", "columns", "channels", "lr_scale", "bgr")
 FORMS = [f"{dtype}_nchw_r{r}" for dtype in ("f16", "f32") for r in (2, 4, 8)] + [f"f16_hwc8_r{r}" for r in (2, 4, 8)]
 WHOLE = ("f16_nchw_r1", "f32_nchw_r1")
@@ -48,7 +48,7 @@ def by_pixel(channels, r):
 
 def run(features, form, *, lr=None, scale=0, bias=None, slope=1.0, gain=255.0, shift=0.0, bgr=False, count=None,
         sums=True, schedule=0, library=None):  # fmt: skip
-    """(pictures [N, H, W, 3], sums [N, 6]) of features [N, 3 r r, h, w] in torch's order."""
+    """(pictures [N, H, W, 3], sums [N, 6], status [N]) of features [N, 3 r r, h, w] in torch's order."""
     r = int(form.rpartition("r")[2])
     N, depth, h, w = features.shape
     channels = -(-depth // 8) * 8
@@ -59,17 +59,19 @@ def run(features, form, *, lr=None, scale=0, bias=None, slope=1.0, gain=255.0, s
         bias = None if bias is None else by_pixel(bias, r)
     with Memory() as memory:
         out, total = memory.poisoned((N, h * r, w * r, 3), np.uint8), memory.poisoned((N, 6), np.uint64)
-        total.view()[:] = 0
+        status = memory.poisoned((N,), np.uint32)
+        total.view()[:], status.view()[:] = 0, 2  # a bit of the caller's: stays
         args = ImageTailArgs(
             features=memory.put(data), lr=None if lr is None else memory.put(lr),
             bias=None if bias is None else memory.put(bias.astype(np.float32)),
             count=None if count is None else memory.put(np.array([count], np.int32)),
-            out=out.pointer, sums=total.pointer if sums else None, gain=gain, shift=shift, slope=slope,
+            out=out.pointer, sums=total.pointer if sums else None, status=status.pointer if sums else None,
+            gain=gain, shift=shift, slope=slope,
             capacity=N, rows=h, columns=w, channels=channels, lr_scale=scale, bgr=int(bgr),
         )  # fmt: skip
         grid = (-(-h * w // (1024 if r == 1 else 128 // r)), N, 1)
         (library or kernels()).launch(f"image_tail_{form}", args, grid=grid, block=(128, 1, 1), schedule=schedule)
-        return out.get(), total.get()
+        return out.get(), total.get(), status.get()
 
 
 def bicubic(lr, scale):
@@ -83,7 +85,7 @@ def bicubic(lr, scale):
 
 def check(features, form, *, lr=None, scale=0, bias=None, slope=1.0, bgr=False, schedules=(0, 1, 7), **options):
     """Bits do not hang on the schedule; levels are the exact ones but where rounding may tip."""
-    out, sums = agreed(
+    out, sums, status = agreed(
         lambda schedule: run(
             features, form, lr=lr, scale=scale, bias=bias, slope=slope, bgr=bgr, schedule=schedule, **options
         ),
@@ -97,6 +99,7 @@ def check(features, form, *, lr=None, scale=0, bias=None, slope=1.0, bgr=False, 
     levels = np.clip(exact * 255.0, 0, 255)[:, :: -1 if bgr else 1].transpose(0, 2, 3, 1)
     tolerance = 0.5 + 30 * EPS * 255.0 * (magnitude + 1.0)  # some 30 float32 operations on numbers that large
     assert np.abs(out - levels).max() <= tolerance
+    assert (status == 2).all()
     wide = out.astype(np.uint64)
     assert np.array_equal(sums, np.concatenate([wide.sum(axis=(1, 2)), (wide * wide).sum(axis=(1, 2))], axis=1))
     return out
@@ -108,17 +111,18 @@ def check(features, form, *, lr=None, scale=0, bias=None, slope=1.0, bgr=False, 
 @each_whole
 def test_a_picture_becomes_bytes(form):
     picture = np.array([[[[0.0, 1.0, 0.5]], [[-1.0, 2.0, np.nan]], [[0.1, np.inf, -np.inf]]]], dtype_of(form))
-    out, sums = run(picture, form)
+    out, sums, status = run(picture, form)
     assert out.tolist() == [[[[0, 0, 25 if form[1] == "1" else 26], [255, 255, 255], [128, 0, 0]]]]
     assert run(picture, form, bgr=True)[0].tolist() == out[..., ::-1].tolist()
     assert sums[0, 0] == 0 + 255 + 128 and sums[0, 4] == 255**2
+    assert status.tolist() == [3], "not finite, beside the caller's bit"
 
 
 @each_form
 def test_channels_become_pixels(form):
     r = int(form[-1])
     features = np.arange(3 * r * r, dtype=dtype_of(form)).reshape(1, -1, 1, 1)
-    out, _ = run(features, form, gain=1.0)
+    out = run(features, form, gain=1.0)[0]
     assert out[0].transpose(2, 0, 1).ravel().tolist() == list(range(3 * r * r))
 
 
@@ -128,7 +132,7 @@ def test_a_flat_picture_stays_flat(form):
     features = np.zeros((1, 3 * r * r, 6, 4), dtype_of(form))
     lr = np.full((1, 3, 3, 2), 0.25, dtype_of(form))
     lr[:, 2] = 0.75
-    out, _ = run(features, form, lr=lr, scale=scale)
+    out = run(features, form, lr=lr, scale=scale)[0]
     assert (out == [64, 64, 191]).all()
 
 
@@ -140,15 +144,35 @@ def test_a_flat_picture_stays_flat(form):
 def test_pictures_past_the_count_are_left_alone(form, count):
     r = int(form[-1])
     features = np.random.default_rng(1).uniform(0, 1, (3, 3 * r * r, 3, 8)).astype(dtype_of(form))
-    out, sums = run(features, form, count=count)
+    features[2, 0, 0, 0] = np.nan
+    out, sums, status = run(features, form, count=count)
     pictures = min(max(count, 0), 3)
     assert np.array_equal(out[:pictures], run(features, form, sums=False)[0][:pictures])
     assert (out[pictures:] == 0xA5).all() and not sums[pictures:].any()
+    assert status.tolist() == [2, 2, 3 if pictures == 3 else 2]
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(data=st.data(), form=st.sampled_from([*FORMS, *WHOLE]))
+def test_one_value_that_is_not_finite_marks_its_picture(data, form):
+    """Wherever it lies: in the features, or in the picture that is added, whose neighbours take it over."""
+    r, h, w = int(form[-1]), data.draw(st.integers(1, 9)), data.draw(st.integers(1, 9))
+    rng = np.random.default_rng(h * 10 + w)
+    features = rng.uniform(0, 1, (5, 3 * r * r, h, w)).astype(dtype_of(form))
+    lr = None if r == 1 else rng.uniform(0, 1, (5, 3, h, w)).astype(dtype_of(form))
+    place = features if lr is None or data.draw(st.booleans()) else lr
+    picture = data.draw(st.integers(0, 4))
+    place[picture].flat[data.draw(st.integers(0, place[picture].size - 1))] = data.draw(
+        st.sampled_from([np.nan, np.inf, -np.inf])
+    )
+    for schedule in (0, 7):
+        status = run(features, form, lr=lr, scale=r, schedule=schedule)[2]
+        assert status.tolist() == [3 if one == picture else 2 for one in range(5)]
 
 
 def test_gain_and_shift_undo_another_range():
     picture = np.random.default_rng(2).uniform(-1, 1, (1, 3, 8, 8)).astype(np.float32)
-    out, _ = run(picture, "f32_nchw_r1", gain=127.5, shift=127.5)
+    out = run(picture, "f32_nchw_r1", gain=127.5, shift=127.5)[0]
     assert np.abs(out - (picture.transpose(0, 2, 3, 1) + 1.0) * 127.5).max() <= 0.5 + 4 * EPS * 255
 
 
@@ -196,7 +220,7 @@ def test_the_residual_is_that_of_the_network():
     lr = np.random.default_rng(7).uniform(0, 1, (2, 3, 9, 7)).astype(np.float32)
     with torch.no_grad():
         enlarged = BicubicEnlarge(8)(torch.from_numpy(lr)).numpy()
-    out, _ = run(np.zeros((2, 48, 18, 14), np.float32), "f32_nchw_r4", lr=lr, scale=8)
+    out, *_ = run(np.zeros((2, 48, 18, 14), np.float32), "f32_nchw_r4", lr=lr, scale=8)
     assert np.abs(out - np.clip(enlarged * 255.0, 0, 255).transpose(0, 2, 3, 1)).max() <= 0.5 + 60 * EPS * 255 * 2
 
 

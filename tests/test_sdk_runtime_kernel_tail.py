@@ -5,12 +5,12 @@ import kernel_host
 import numpy as np
 import pytest
 
-from sdk.errors import InputError
+from sdk.errors import InputError, ModelError
 from sdk.image.pixels import from_network, pixel_shuffle, to_network
 from sdk.image.resample import resize
 from sdk.runtime import kernel_shuffle
 from sdk.runtime.kernel_crop import network_colours
-from sdk.runtime.kernel_tail import enlarge, image_tail, picture_levels
+from sdk.runtime.kernel_tail import enlarge, image_tail, picture_levels, require_finite
 from sdk.spec import ModelSpec
 
 pytestmark = kernel_host.needs_compiler
@@ -32,9 +32,15 @@ def test_a_picture_equals_from_network(gpu, dtype, size):
     sr[0, 0, 0, 0] = np.nan
     out = gpu.room((3, *size, 3), np.uint8)
     gain, shift = picture_levels(spec.value_range)
-    image_tail(gpu.kernels, gpu.put(sr), out=out, stream=gpu.stream, gain=gain, shift=shift, bgr=True)
+    status = gpu.put(np.zeros(3, np.uint32))
+    given = dict(out=out, stream=gpu.stream, gain=gain, shift=shift, bgr=True, status=status)
+    image_tail(gpu.kernels, gpu.put(sr), **given)
     off = np.abs(gpu.get(out).astype(int) - from_network(sr.astype(np.float32), spec))
     assert off.max() <= 1 and (off > 0).mean() < 1e-3  # ties of rounding: the kernel multiplies and adds in one step
+    assert gpu.get(status).tolist() == [1, 0, 0]
+    require_finite(gpu.get(status)[1:], "net")
+    with pytest.raises(ModelError, match="expected finite pixels from net; got NaN or infinity; use the fp32 model"):
+        require_finite(gpu.get(status), "net")
 
 
 @pytest.mark.parametrize("r", [2, 4, 8])
@@ -88,6 +94,7 @@ BAD = {
     "lr type": (dict(lr=lambda gpu: gpu.room((2, 3, 8, 8), np.float32)), "lr of float16"),
     "lr scale": (dict(lr=lambda gpu: gpu.room((2, 3, 8, 8), np.float16), lr_scale=3), "lr_scale as a multiple"),
     "bias": (dict(bias=lambda gpu: gpu.room((11,), np.float32)), "bias of shape"),
+    "status": (dict(status=lambda gpu: gpu.room((2,), np.int32)), "status of uint32"),
     "sums": (dict(sums=lambda gpu: gpu.room((2, 3), np.uint64)), "sums of shape"),
     "count": (dict(count=lambda gpu: gpu.room((1,), np.int64)), "count of int32"),
 }

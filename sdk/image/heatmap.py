@@ -12,7 +12,9 @@ map of nothing but NaN gives index 0 and score NaN, +-Inf are ordinary values. H
     centroid   intensity-weighted mean over (2r + 1)^2 cells; values <= 1e-6 count as 2.2e-16, also those outside the
                map (JASRNet)
     dark       Newton step on the logarithm of the blurred map (Zhang et al. 2020, mmpose's derivatives); the peak must
-               be 2 cells off the border; dropped if longer than 2 cells or the determinant is 0
+               be 2 cells off the border; dropped if longer than 2 cells, or on a plateau: |dxx dyy - dxy^2| <= 1e-3
+               (|dxx| + |dyy|), about where a direction bends less than a Gaussian of 30 cells. There rounding alone
+               makes the step, and the peak cell stands
 
 Outside the map is zero. A window that holds NaN or Inf is not refined.
 """
@@ -32,6 +34,7 @@ LOG_FLOOR = 1e-10  # blurred values are raised to it before the logarithm (mmpos
 QUARTER_MARGIN = 1  # cells between peak and border that a refinement needs
 DARK_MARGIN = 2
 MAX_STEP = 2.0  # cells
+MIN_CURVATURE = 1e-3  # per cell^2, of the logarithm: float32's rounding of the blur then moves a step by 0.01 cells
 DERIVATIVE_REACH = 2  # cells: dark's second derivatives look that far
 
 Float32 = npt.NDArray[np.float32]
@@ -224,7 +227,7 @@ def _newton(
     dyy = 0.25 * (log[:, 4, 2] - 2.0 * middle + log[:, 0, 2])
     dxy = 0.25 * (log[:, 3, 3] - log[:, 1, 3] - log[:, 3, 1] + log[:, 1, 1])
     determinant = dxx * dyy - dxy * dxy
-    solvable = finite & (determinant != 0.0)
+    solvable = finite & (np.abs(determinant) > MIN_CURVATURE * (np.abs(dxx) + np.abs(dyy)))
     divisor = np.where(solvable, determinant, 1.0)
     step = np.stack([dxy * dy - dyy * dx, dxy * dx - dxx * dy], axis=1) / divisor[:, None]
     useful = solvable & (np.abs(step) <= MAX_STEP).all(axis=1)

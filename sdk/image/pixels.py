@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from sdk.errors import InputError
+from sdk.errors import InputError, ModelError
 from sdk.image.resample import resize
 from sdk.spec import ModelSpec
 
@@ -167,6 +167,14 @@ def _to_levels(values: Float32) -> npt.NDArray[np.uint8]:
     np.fmin(values, 255.0, out=values)
     values += 0.5
     return values.astype(np.uint8)
+
+
+def not_finite(
+    name: str,  # of the network
+) -> ModelError:
+    """What to raise for a picture that holds NaN or infinity: from_network() and image_tail would hide it."""
+    remedy = "use the fp32 model, or export and check it again"
+    return ModelError(f"finite pixels from {name}", "NaN or infinity", remedy)
 
 
 def pixel_shuffle(

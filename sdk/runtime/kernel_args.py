@@ -16,7 +16,9 @@ __all__ = [
     "EnlargeArgs",
     "HeatmapDecodeArgs",
     "ImageTailArgs",
+    "LumaTailArgs",
     "PasteArgs",
+    "PasteGateArgs",
     "PixelShuffleArgs",
 ]
 
@@ -104,6 +106,7 @@ class ImageTailArgs(ctypes.Structure):
         ("count", c_void_p),
         ("out", c_void_p),
         ("sums", c_void_p),
+        ("status", c_void_p),
         ("gain", c_float),
         ("shift", c_float),
         ("slope", c_float),
@@ -131,6 +134,40 @@ class EnlargeArgs(ctypes.Structure):
     ]
 
 
+class LumaTailArgs(ctypes.Structure):
+    """kernels/luma_tail.cu"""
+
+    _fields_: ClassVar[Sequence[Any]] = [
+        ("sr", c_void_p),
+        ("lr", c_void_p),
+        ("count", c_void_p),
+        ("out", c_void_p),
+        ("status", c_void_p),
+        ("colour", Matrix34),
+        ("luma", c_float * 3),
+        ("size", c_int32),
+        ("scale", c_int32),
+        ("capacity", c_int32),
+    ]
+
+
+class PasteGateArgs(ctypes.Structure):
+    """kernels/paste_gate.cu"""
+
+    _fields_: ClassVar[Sequence[Any]] = [
+        ("marks", c_void_p),
+        ("status", c_void_p),
+        ("count", c_void_p),
+        ("points", c_void_p),
+        ("strength", c_void_p),
+        ("confidence", c_void_p),
+        ("amount", c_float),
+        ("least", c_float),
+        ("landmarks", c_int32),
+        ("capacity", c_int32),
+    ]
+
+
 class PixelShuffleArgs(ctypes.Structure):
     """kernels/pixel_shuffle.cuh"""
 
@@ -150,7 +187,9 @@ STRUCTS: dict[str, type[ctypes.Structure]] = {  # .cu file -> what its kernels t
     "enlarge": EnlargeArgs,
     "heatmap_decode": HeatmapDecodeArgs,
     "image_tail": ImageTailArgs,
+    "luma_tail": LumaTailArgs,
     "paste": PasteArgs,
+    "paste_gate": PasteGateArgs,
     "paste_match": PasteArgs,
     "pixel_shuffle": PixelShuffleArgs,
 }

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from sdk.errors import InputError
+from sdk.image.pixels import not_finite
 from sdk.runtime.device import Stream
 from sdk.runtime.interop import DeviceArray
 from sdk.runtime.kernel_args import EnlargeArgs, ImageTailArgs
@@ -12,10 +14,11 @@ from sdk.runtime.kernel_checks import Arguments
 from sdk.runtime.kernel_crop import Colours
 from sdk.runtime.kernel_module import KernelSet
 
-__all__ = ["FACTORS", "enlarge", "image_tail", "picture_levels"]
+__all__ = ["FACTORS", "enlarge", "image_tail", "picture_levels", "require_finite"]
 
 FACTORS = {"nchw": (1, 2, 4, 8), "hwc8": (2, 4, 8)}  # layout -> pixel shuffles that there are kernels for
 MAX_LR_SCALE = 32
+NOT_FINITE = 1  # bit of image_tail's status
 THREADS = 128  # of image_tail: 7 blocks with their registers and shared memory fill a multiprocessor
 PIXELS = 8  # a thread without a shuffle: 24 bytes to store
 ENLARGE_THREADS = 256  # nothing is shared: large blocks keep the grid small
@@ -42,6 +45,7 @@ def image_tail(
     slope: float = 1.0,  # of feature + bias below zero: 0 is ReLU
     sums: object | None = None,  # [N, 6] uint64 on the GPU: sums of levels and of their squares are added
     count: object | None = None,  # [1] int32 on the GPU: pictures to make; None: N
+    status: object | None = None,  # [N] uint32 on the GPU: bit 0 is set for a picture with NaN or infinity
     bgr: bool = False,  # order of the channels in `out`
     layout: str = "nchw",
 ) -> None:
@@ -62,6 +66,7 @@ def image_tail(
         count=look.optional("count", count, np.int32, 1),
         out=target.pointer,
         sums=look.optional("sums", sums, np.uint64, "N", 6),
+        status=look.optional("status", status, np.uint32, "N"),
         gain=gain,
         shift=shift,
         slope=slope,
@@ -76,6 +81,15 @@ def image_tail(
         kernel = f"image_tail_{'f16' if source.dtype == np.float16 else 'f32'}_{layout}_r{r}"
         grid = (-(-h * w // (PIXELS * THREADS if r == 1 else THREADS // r)), N, 1)  # cells of the features a block
         kernels.launch("image_tail", kernel, args, grid=grid, block=(THREADS, 1, 1), stream=stream.handle)
+
+
+def require_finite(
+    status: npt.NDArray[np.uint32],  # [N] of image_tail, on the host
+    name: str,  # of the network
+) -> None:
+    """Raises ModelError, as without the kernels, when a picture held NaN or infinity."""
+    if (status & NOT_FINITE).any():
+        raise not_finite(name)
 
 
 def _residual(look: Arguments, lr: object, source: DeviceArray, r: int, scale: int) -> DeviceArray:
