@@ -1,0 +1,63 @@
+"""The least time a network can take on a device: arithmetic at its peak rate, or bytes at its memory's.
+
+For the whole, weights, inputs and outputs cross the memory bus once and everything between may stay in caches: no
+implementation of the same graph is faster. For one layer its own inputs and outputs count too, which caches can beat;
+the sum of the layers' floors is therefore no floor of the whole. "launch" as bound says that starting the layers alone
+takes longer than their arithmetic and their bytes: fewer of them, or a larger batch, would help.
+"""
+
+from collections.abc import Mapping
+
+from benchmarks.bench.devices import GB, Rates
+from benchmarks.bench.graph_cost import BYTES, GraphCost
+from benchmarks.bench.results import Layer, Limit
+from sdk.errors import InputError
+
+__all__ = ["fraction", "layer_fractions", "limit", "ridge_flop_per_byte"]
+
+
+def limit(cost: GraphCost, rates: Rates, *, backend: str, precision: str) -> Limit:
+    """Floors of a network and of its layers for the batch it was counted for.
+
+    Raises InputError for an unknown precision, or one whose rate on this device nobody measured.
+    """
+    peak = _peak(rates, precision)
+    layers: list[Layer] = []
+    for one in cost.layers:
+        moved = one.bytes(precision)
+        floor_ms, bound = _floor(one.flop / peak, moved / (rates.dram_gb_s * GB), rates.launch_us)
+        layers.append(Layer(one.name, one.op, one.flop, moved, floor_ms, bound))
+    least = cost.least_bytes(precision)
+    floor_ms, bound = _floor(cost.flop / peak, least / (rates.dram_gb_s * GB), rates.launch_us * len(layers))
+    return Limit(backend, precision, cost.batch, cost.flop, least, floor_ms, bound, tuple(layers))
+
+
+def ridge_flop_per_byte(rates: Rates, precision: str) -> float:
+    """Operations a byte from which on arithmetic bounds, not memory."""
+    return _peak(rates, precision) / (rates.dram_gb_s * GB)
+
+
+def fraction(one: Limit | Layer, measured_ms: float) -> float:
+    """How much of the possible was reached: 1 is the floor itself. Raises InputError for a time that is none."""
+    if not measured_ms > 0:
+        raise InputError("a measured time above 0", f"{measured_ms} ms", "measure again")
+    return one.floor_ms / measured_ms
+
+
+def layer_fractions(one: Limit, measured_ms: Mapping[str, float]) -> dict[str, float]:
+    """Layer -> fraction(), for those layers that a profile (name -> ms) knows by the same name."""
+    return {layer.name: fraction(layer, measured_ms[layer.name]) for layer in one.layers if layer.name in measured_ms}
+
+
+def _floor(compute_s: float, memory_s: float, launch_us: float) -> tuple[float, str]:
+    """(ms, what bounds it)"""
+    floor_s, bound = max((compute_s, "compute"), (memory_s, "memory"))
+    return 1e3 * floor_s, "launch" if launch_us * 1e-6 > floor_s else bound
+
+
+def _peak(rates: Rates, precision: str) -> float:
+    peak = rates.peak(precision)
+    if not peak:
+        known = ", ".join(name for name in BYTES if rates.peak(name))
+        raise InputError(f"a precision whose rate on {rates.name} is known ({known})", precision, "choose one of those")
+    return peak
