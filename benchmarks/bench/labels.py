@@ -1,0 +1,135 @@
+"""How results of trt-bench are worded: numbers, subjects, points; the same on the terminal, in CSV and on the page."""
+
+import math
+from collections import defaultdict
+
+from benchmarks.bench.results import Limit, Measurement, Ratio, Result, Subject
+
+ABSENT = "–"
+DIGITS = 3  # significant ones; a fourth is noise on every machine we have seen
+SPAN_FIRST = "end-to-end"  # the span that a user waits for
+OWN_WAY = "sdk"
+
+Point = tuple[str, str, int, int, tuple[int, int] | None, int]  # what names a measurement within a result
+
+
+def point(one: Measurement) -> Point:
+    """Two measurements with the same point are the same experiment."""
+    return one.subject, one.scenario, one.batch, one.faces, one.frame_hw, one.threads
+
+
+def significant(value: float | None, digits: int = DIGITS) -> str:
+    """0.0123, 1.23, 123, 12300: so many significant digits; None is a dash."""
+    if value is None:
+        return ABSENT
+    if value == 0 or not 1e-6 <= abs(value) < 1e12:
+        return f"{value:.{digits}g}"
+    decimals = digits - 1 - math.floor(math.log10(abs(value)))
+    rounded = round(value, decimals)
+    decimals = digits - 1 - math.floor(math.log10(abs(rounded)))  # 9.996 has become 10.0
+    return f"{rounded:.{min(max(decimals, 0), 9)}f}"
+
+
+def grouped(value: float | None) -> str:
+    """As significant(), with commas between thousands."""
+    text = significant(value)
+    return f"{int(text):,}" if text.lstrip("-").isdigit() else text
+
+
+def times(ratio: float) -> str:
+    """ "1.88×": two decimals, three digits from 10 on."""
+    return f"{ratio:.2f}×" if ratio < 10 else f"{significant(ratio)}×"
+
+
+def percent(fraction: float | None) -> str:
+    if fraction is None:
+        return ABSENT
+    return f"{100 * fraction:.0f} %" if fraction >= 0.0995 else f"{significant(100 * fraction, 2)} %"
+
+
+def printable(text: str) -> str:
+    """The text in one line, without what moves a terminal's cursor or turns the writing's direction."""
+    return "".join(one if one.isprintable() else "?" for one in text)
+
+
+def shortened(text: str, most: int) -> str:
+    """At most `most` characters: the middle gives way."""
+    if len(text) <= most:
+        return text
+    tail = (most - 1) // 2
+    return f"{text[: most - 1 - tail]}…{text[len(text) - tail :]}"
+
+
+class Names:
+    """Short names of a result's subjects: what distinguishes them within their model, and no more."""
+
+    def __init__(self, result: Result) -> None:
+        self.of = {subject.id: subject for subject in result.subjects}
+        backends: dict[tuple[str, str], set[str]] = defaultdict(set)
+        spans: dict[tuple[str, str], set[str]] = defaultdict(set)
+        for one in result.subjects:
+            backends[one.model, one.way].add(one.backend)
+            spans[one.model, one.way].add(one.span)
+        self._several = {"backend": backends, "span": spans}
+
+    def short(self, subject_id: str) -> str:
+        """ "sdk, int8" or "sdk, tensorrt, int8, engine"."""
+        one = self.of[subject_id]
+        parts = [one.way]
+        if len(self._several["backend"][one.model, one.way]) > 1:
+            parts.append(one.backend)
+        parts.append(one.precision)
+        if len(self._several["span"][one.model, one.way]) > 1:
+            parts.append(one.span)
+        return ", ".join(parts)
+
+    def model(self, subject_id: str) -> str:
+        return self.of[subject_id].model
+
+
+def limit_of(result: Result, one: Measurement) -> Limit | None:
+    """The machine's limit for this measurement's model, backend, precision and batch, where it was counted."""
+    subject = next(subject for subject in result.subjects if subject.id == one.subject)
+    for model in result.models:
+        if model.name == subject.model:
+            for limit in model.limits:
+                if (limit.backend, limit.precision, limit.batch) == (subject.backend, subject.precision, one.batch):
+                    return limit
+    return None
+
+
+def share_of_limit(result: Result, one: Measurement) -> float | None:
+    """The least possible time over the measured median: 1 is a perfect machine. None without a limit or a number."""
+    limit = limit_of(result, one)
+    if limit is None or one.latency_ms is None or limit.floor_ms <= 0 or one.scenario in {"Server", "MultiStream"}:
+        return None
+    return limit.floor_ms / one.latency_ms.p50
+
+
+def importance(subject: Subject) -> tuple[bool, bool, bool]:
+    """Sorts what a reader looks for first to the front: our way, end to end; controls last."""
+    return subject.way != OWN_WAY, subject.span != SPAN_FIRST, subject.way.endswith("control")
+
+
+def interval(ratio: Ratio) -> str:
+    return f"{times(ratio.low)[:-1]} to {times(ratio.high)[:-1]}"
+
+
+def target(ratio: Ratio) -> str:
+    """ "≥ 1.5: met", "≤ 0.8 ms: missed", or a dash."""
+    if ratio.target is None:
+        return ABSENT
+    sign = {"least": "≥", "most": "≤"}[ratio.target.at]
+    value = ratio.target.value
+    shown = f"{significant(value, 2)} ms" if ratio.target.of == "difference_ms" else times(value)
+    return f"{sign} {shown}{ {True: ': met', False: ': missed', None: ''}[ratio.met] }"
+
+
+def added(ratio: Ratio) -> str:
+    """What `slow` costs beside `fast`, with its interval."""
+    if ratio.difference_ms is None:
+        return ABSENT
+    text = f"{significant(ratio.difference_ms)} ms"
+    if ratio.difference_low_ms is not None and ratio.difference_high_ms is not None:
+        text += f" ({significant(ratio.difference_low_ms)} to {significant(ratio.difference_high_ms)})"
+    return text
