@@ -8,6 +8,7 @@
     ├── BuildError                               an engine that cannot be built
     ├── DetectorError                            what finds faces in a frame
     ├── OutputError                              a result that cannot be written
+    ├── StreamError                              a stage of a stream that failed; names it
     └── MissingPackageError  (also ImportError)  an optional package that a feature needs
 
 A message has three parts: what was expected, what came instead, what to do about it.
@@ -25,6 +26,7 @@ __all__ = [
     "MissingPackageError",
     "ModelError",
     "OutputError",
+    "StreamError",
 ]
 
 
@@ -67,6 +69,26 @@ class DetectorError(FaceTRTError):
 
 class OutputError(FaceTRTError):
     """A result could not be written: no space, no permission, or it would overwrite something."""
+
+
+class StreamError(FaceTRTError):
+    """A stage of a stream raised; the frames before it were given. The exception itself is the __cause__."""
+
+    def __init__(self, expected: str, got: str, remedy: str, stage: str = "") -> None:
+        super().__init__(expected, got, remedy)
+        self.args = (expected, got, remedy, stage)
+        self.stage = stage
+
+    @staticmethod
+    def of(stage: str, error: Exception) -> StreamError:
+        """For an exception of that stage."""
+        if isinstance(error, FaceTRTError):
+            made = StreamError(error.expected, f"{error.got} (stage {stage!r})", error.remedy, stage)
+        else:
+            detail = f"{type(error).__name__}: {error} (stage {stage!r})"
+            made = StreamError("every frame to pass", detail, "see the exception that caused this one", stage)
+        made.__cause__ = error
+        return made
 
 
 class MissingPackageError(FaceTRTError, ImportError):
