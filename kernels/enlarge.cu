@@ -26,7 +26,7 @@ struct EnlargeArgs {
 };
 static_assert(sizeof(EnlargeArgs) == 88, "launchers and tests mirror it");
 
-constexpr int THREADS = 256;
+constexpr int THREADS = 256, BLOCKS = 4;  // of a multiprocessor: 64 registers a thread; left alone, sm_100 spills
 
 template <class Out> __device__ __forceinline__ void enlarge(const EnlargeArgs& a) {
     const int face = blockIdx.y, side = a.size * a.scale, pixel = int(blockIdx.x) * THREADS + int(threadIdx.x);
@@ -36,6 +36,6 @@ template <class Out> __device__ __forceinline__ void enlarge(const EnlargeArgs& 
     Out::put(a.out, a.colour, a.channels, int64_t(side) * side, face, pixel, v);
 }
 
-KERNEL(enlarge_f16_nchw, EnlargeArgs, THREADS) { enlarge<HalfPlanes>(args); }
-KERNEL(enlarge_f32_nchw, EnlargeArgs, THREADS) { enlarge<FloatPlanes>(args); }
-KERNEL(enlarge_f16_hwc8, EnlargeArgs, THREADS) { enlarge<HalfPixels>(args); }
+KERNEL(enlarge_f16_nchw, EnlargeArgs, THREADS, BLOCKS) { enlarge<HalfPlanes>(args); }
+KERNEL(enlarge_f32_nchw, EnlargeArgs, THREADS, BLOCKS) { enlarge<FloatPlanes>(args); }
+KERNEL(enlarge_f16_hwc8, EnlargeArgs, THREADS, BLOCKS) { enlarge<HalfPixels>(args); }

@@ -56,6 +56,8 @@ GATES = {
         },
     ),
     "enlarge": Gate(vector_stores="hwc8"),
+    "luma_tail": Gate(),
+    "paste_gate": Gate(registers=48),
     "paste": Gate(registers=72, shared_bytes={".": 32}),
     "paste_match": Gate(registers=72, shared_bytes={".": 2388}),
     "pixel_shuffle": Gate(vector_loads="_r", vector_stores="_r"),
