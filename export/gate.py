@@ -173,7 +173,8 @@ def answer(run: Runner, faces: Faces, spec: ModelSpec) -> Answer:
         assert heatmaps is not None, sorted(found)
         decoded = decode(np.nan_to_num(heatmaps), mode=spec.decoder, radius=spec.decoder_radius)
         points, scores = cells_to_image(decoded.points, heatmaps.shape[2:], (side, side)), decoded.scores
-    return Answer(sr, pictures, heatmaps, points, scores.mean(axis=1) >= MIN_CONFIDENCE, rounded)
+    enough = MIN_CONFIDENCE if spec.min_confidence is None else spec.min_confidence
+    return Answer(sr, pictures, heatmaps, points, scores.mean(axis=1) >= enough, rounded)
 
 
 def _as_network(

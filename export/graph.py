@@ -17,6 +17,7 @@ from export.plain_graph import made_plain
 from export.tail import Tail, detached, inner_spec
 from export.tail_nodes import PREFIX
 from sdk.errors import ModelError
+from sdk.runtime.onnx_file import weights_beside
 from sdk.spec import METADATA_KEY, ModelSpec
 from sdk.zoo import model_path
 
@@ -90,20 +91,15 @@ def _load(path: Path) -> tuple[onnx.ModelProto, str]:
     if not proto.graph.node:
         raise ModelError("an ONNX file with a graph", f"{path.name} without nodes", EXPORT_AGAIN)
     digest = hashlib.sha256(data)
-    entries = [entry for tensor in proto.graph.initializer for entry in tensor.external_data]
-    stored_apart = sorted({entry.value for entry in entries if entry.key == "location"})
-    for name in stored_apart:
-        part = path.parent / name
-        if not part.is_file():
-            remedy = f"copy {name} beside the model, or export it with the weights inside"
-            raise ModelError(f"the weights of {path.name} in {name}", f"no file at {part}", remedy)
-        digest.update(part.read_bytes())
+    stored_apart = weights_beside(path, data)
+    for content in stored_apart.values():
+        digest.update(content)
     if stored_apart:
         try:
             onnx.load_external_data_for_model(proto, str(path.parent))
         except Exception as error:  # as for the checker
             raise ModelError(
-                f"the weights of {path.name} in {stored_apart}", _first_line(error), EXPORT_AGAIN
+                f"the weights of {path.name} in {list(stored_apart)}", _first_line(error), EXPORT_AGAIN
             ) from error
     return proto, digest.hexdigest()
 
@@ -169,24 +165,28 @@ def _check_weights(graph: onnx.ModelProto, path: Path) -> None:
 
 
 def fold_stored_weights(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy whose weights stored as fp16 behind a Cast are plain fp32 initialisers again, value for value."""
+    """A copy whose weights stored in fewer bits behind a Cast, or a Cast and a Mul by their scales, are plain fp32
+    initialisers again, value for value; see export.weights_apart."""
     folded = onnx.ModelProto()
     folded.CopyFrom(proto)
     stored = {tensor.name: tensor for tensor in folded.graph.initializer}
-    casts = [
-        n
-        for n in folded.graph.node
-        if n.op_type == "Cast" and n.input[0] in stored and helper.get_node_attr_value(n, "to") == TensorProto.FLOAT
-    ]
-    if not casts:
+    values: dict[str, npt.NDArray[np.float32]] = {}  # what the nodes that go away compute
+    nodes: list[onnx.NodeProto] = []
+    for node in folded.graph.node:  # in an order that respects the data flow
+        cast = node.op_type == "Cast" and node.input[0] in stored
+        if cast and helper.get_node_attr_value(node, "to") == TensorProto.FLOAT:
+            values[node.output[0]] = _widened(stored[node.input[0]])
+        elif node.op_type == "Mul" and node.input[0] in values and node.input[1] in stored:
+            values[node.output[0]] = values[node.input[0]] * _widened(stored[node.input[1]])
+        else:
+            nodes.append(node)
+    if not values:
         return folded
-    wide = [numpy_helper.from_array(_widened(stored[n.input[0]]), n.output[0]) for n in casts]
-    gone = {n.output[0] for n in casts}
-    nodes = [n for n in folded.graph.node if not (n.op_type == "Cast" and n.output[0] in gone)]
     del folded.graph.node[:]
     folded.graph.node.extend(nodes)
     used = {name for node in nodes for name in node.input}
     kept = [tensor for tensor in folded.graph.initializer if tensor.name in used]
+    wide = [numpy_helper.from_array(value, name) for name, value in values.items() if name in used]
     del folded.graph.initializer[:]
     folded.graph.initializer.extend([*kept, *wide])
     return folded

@@ -119,14 +119,33 @@ def store_fp16(graph: onnx.ModelProto) -> onnx.ModelProto:
 
 
 @torch.inference_mode()
-def check(graph: onnx.ModelProto, model: nn.Module, spec: ModelSpec) -> float:
+def answers(
+    model: nn.Module,
+    spec: ModelSpec,
+    lr: np.ndarray,  # float32 [N, C, h, w], the network's input
+) -> dict[str, np.ndarray]:
+    """What the network gives in torch, by name."""
+    found = DeployGraph(model, spec)(torch.from_numpy(lr))
+    return {name: value.numpy() for name, value in zip(spec.output_names, found, strict=True)}
+
+
+@torch.inference_mode()
+def check(
+    graph: onnx.ModelProto,
+    model: nn.Module,
+    spec: ModelSpec,
+    *,
+    sizes: Sequence[int] | None = None,  # px of the input; None: the spec's, and twice that where it takes any
+    batches: Sequence[int] = BATCHES,
+) -> float:
     """Largest difference between onnxruntime and torch. Raises ModelError above TOLERANCE."""
     session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
     generator = torch.Generator().manual_seed(1)
-    sizes = (spec.input_size, 2 * spec.input_size) if spec.any_size else (spec.input_size,)
+    if sizes is None:
+        sizes = (spec.input_size, 2 * spec.input_size) if spec.any_size else (spec.input_size,)
     worst = 0.0
     for size in sizes:
-        for batch in BATCHES:
+        for batch in batches:
             lr = torch.rand(batch, spec.channels, size, size, generator=generator)
             expected = DeployGraph(model, spec)(lr)
             computed = session.run(list(spec.output_names), {"lr": lr.numpy()})

@@ -22,20 +22,16 @@ from sdk.errors import BackendError, DetectorError, InputError
 from sdk.image.paste import paste
 from sdk.inputs import as_frame8, check_boxes, check_options, check_strength, windows_of
 from sdk.networks import Model, open_all
-from sdk.pipeline import Face, inside_of, refined_windows, results_of, run_faces
+from sdk.pipeline import MIN_CONFIDENCE, Face, inside_of, refined_windows, results_of, run_faces
 from sdk.result import FaceResult, FaceStatus
 from sdk.routing import routes_of
 
-__all__ = ["PAINTED", "FaceEnhancer"]
+__all__ = ["MIN_CONFIDENCE", "PAINTED", "FaceEnhancer"]
 
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 
-# Mean heatmap peak. With picoface_x8 all of 100 validation faces of HELEN have 0.77 or more from 16 px, faces of video
-# frames 0.73 from 24 px, faces under noise of 20 levels 0.59 from 16 px; half of random windows without a face have
-# less than 0.5. What the detector takes for a face by mistake looks like one to the network too (0.53 to 0.77).
-MIN_CONFIDENCE = 0.55
 PAINTED = (FaceStatus.OK, FaceStatus.PARTLY_OUTSIDE, FaceStatus.TOO_SMALL)  # what render() puts into the frame
 
 
@@ -61,7 +57,8 @@ class FaceEnhancer:
             threads enhance at once.
         refine: how often a box of kind "face" is moved onto the landmarks found in it before the final pass. 0 is
             fastest, 1 (default) makes a loose box as good as a careful one.
-        min_confidence: mean height of the heatmap peaks below which a face is reported as low_confidence.
+        min_confidence: mean height of the heatmap peaks below which a face is reported as low_confidence. None: what
+            the network's spec says, else MIN_CONFIDENCE: how high peaks are depends on how maps were trained.
         kernels: with TensorRT cut, decode and make pictures on the GPU too, where our kernels cover the network;
             describe() says whether. False: on the CPU.
 
@@ -81,7 +78,7 @@ class FaceEnhancer:
         detector: str | Path | Detector | None = None,
         threads: int | None = None,
         refine: int = 1,
-        min_confidence: float = MIN_CONFIDENCE,
+        min_confidence: float | None = None,
         kernels: bool = True,
     ) -> None:
         check_options(color=color, refine=refine, min_confidence=min_confidence, threads=threads, device=device)

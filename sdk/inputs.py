@@ -31,7 +31,7 @@ def check_options(*, color: Any, refine: Any, min_confidence: Any, threads: Any,
         raise InputError(f"color among {COLOURS}", repr(color), 'pass "bgr" for OpenCV\'s frames')
     if not _is_whole(refine) or refine < 0:
         raise InputError("refine as a whole number of 0 or more", repr(refine), default)
-    if not is_share(min_confidence):
+    if min_confidence is not None and not is_share(min_confidence):
         raise InputError("min_confidence as a number in [0, 1]", repr(min_confidence), default)
     if threads is not None and not _is_whole(threads):
         raise InputError("threads as a whole number or None", repr(threads), default)

@@ -48,6 +48,8 @@ class FaceResult:
     reason: str  # one sentence for people; empty when status is ok
     model: str | None  # name of the network that ran, None for an invalid box
     confidence: float  # mean of scores; NaN without landmarks
+    components: F32 | None = None  # [K, h, w] of MTUN, over the crop: maps of eyes, nose, mouth and chin
+    no_landmarks: str = ""  # why landmarks is None, in one sentence; empty when there are some
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready numbers and texts, without the image."""
@@ -59,6 +61,7 @@ class FaceResult:
             "box_xyxy_px": _numbers(self.box_xyxy_px),
             "window_xyxy_px": _numbers(self.window),
             "landmarks_px": _numbers(self.landmarks),
+            "no_landmarks": self.no_landmarks,
             "scores": _numbers(self.scores),
             "spread_px": _numbers(self.spread),
         }

@@ -55,6 +55,7 @@ class ModelSpec:
     decoder: str = "dark"  # rule of sdk.image.heatmap.decode that the network was trained for
     decoder_radius: int = 4  # cells: half the window of the "centroid" rule
     sigma_cells: float = 1.5  # standard deviation of the training heatmaps' Gaussians
+    min_confidence: float | None = None  # mean heatmap peak below which a face is none; None: the SDK's own
     output_names: tuple[str, ...] = ("sr",)  # names of the graph's outputs that are read: "sr", "heatmaps", "parsing"
     landmark_scheme: str = "300w68"  # order and meaning of the points: "300w68", "helen194", "celeba68"
     licence: str = ""  # what the weights may be used for
@@ -91,6 +92,7 @@ class ModelSpec:
             ("decoder", self.decoder in DECODERS, f"one of {DECODERS}"),
             ("decoder_radius", self.decoder_radius >= 1, "1 cell or more"),
             ("sigma_cells", self.sigma_cells > 0, "positive"),
+            ("min_confidence", self.min_confidence is None or 0 <= self.min_confidence <= 1, "None or in [0, 1]"),
             (
                 "output_names",
                 all({name, SUBSTITUTES.get(name)} & set(self.output_names) for name in outputs),
@@ -107,6 +109,13 @@ class ModelSpec:
             if not holds:
                 return field, expected, repr(getattr(self, field))
         return None
+
+    @property
+    def no_landmarks(self) -> str:
+        """Why its faces have no landmarks, in one sentence; empty where they have."""
+        if self.heatmap_kind == "components":
+            return f"{self.name} gives {self.heatmap_count} maps of parts of the face, and no landmarks"
+        return "" if self.heatmap_kind == "landmarks" else f"{self.name} gives a picture alone"
 
     @property
     def hr_size(self) -> int:
@@ -169,9 +178,11 @@ def _typed(field: str, annotation: str, value: Any) -> Any:
         element: type | tuple[type, ...] = str if "str" in annotation else (int, float)
         if isinstance(value, (list, tuple)) and all(isinstance(item, element) for item in cast("list[Any]", value)):
             return tuple(cast("list[Any]", value))
-    elif annotation == "float":
+    elif annotation.startswith("float"):
         if number:
             return float(value)
+        if value is None and "None" in annotation:
+            return None
     elif annotation == "int":
         if number and isinstance(value, int):
             return value

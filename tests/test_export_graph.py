@@ -88,7 +88,7 @@ def test_missing_external_data_is_named(tmp_path):
     (tmp_path / "apart.bin").write_bytes(data)
     assert read_model(path).sha256 != digest, "the digest covers the weights that lie apart"
     (tmp_path / "apart.bin").unlink()
-    with pytest.raises(ModelError, match=r"weights of apart\.onnx in apart\.bin; got no file"):
+    with pytest.raises(ModelError, match=r"weights of apart\.onnx beside it; got apart\.bin: No such file"):
         read_model(path)
 
 

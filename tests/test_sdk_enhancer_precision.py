@@ -100,7 +100,7 @@ def test_refine_of_a_wrong_kind(model, value):
         FaceEnhancer(model, refine=value)
 
 
-@pytest.mark.parametrize("value", [None, "0.5", float("nan"), 2, -0.1, True, 1j, [0.5]])
+@pytest.mark.parametrize("value", ["0.5", float("nan"), 2, -0.1, True, 1j, [0.5]])
 def test_min_confidence_of_a_wrong_kind(model, value):
     with pytest.raises(InputError, match=r"min_confidence as a number in \[0, 1\]"):
         FaceEnhancer(model, min_confidence=value)

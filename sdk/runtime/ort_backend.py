@@ -14,10 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from sdk.errors import BackendError, MissingPackageError, ModelError
+from sdk.runtime.onnx_file import weights_beside
 from sdk.spec import METADATA_KEY, ModelSpec
 
 __all__ = ["OrtBackend"]
 
+IN_MEMORY = "add_external_initializers_from_files_in_memory"  # of SessionOptions; not in every release
 LOG_ERRORS_ONLY = 3  # onnxruntime's severity scale; 2 would warn about every GPU it cannot see
 
 
@@ -31,9 +33,18 @@ class OrtBackend:
         options.intra_op_num_threads = threads or 0  # 0: one thread per physical core
         providers = _providers(ort, device)
         try:
-            session: Any = ort.InferenceSession(path.read_bytes(), options, providers=providers)
+            data = path.read_bytes()
         except OSError as error:
             raise ModelError("a readable model file", f"{path}: {error.strerror}", "check its permissions") from error
+        model: bytes | str = data
+        weights = weights_beside(path, data)
+        if weights and hasattr(options, IN_MEMORY):  # what was verified is what is used, and may be cut meanwhile
+            names, contents = list(weights), list(weights.values())
+            getattr(options, IN_MEMORY)(names, contents, [len(content) for content in contents])
+        elif weights:
+            model = str(path)
+        try:
+            session: Any = ort.InferenceSession(model, options, providers=providers)
         except Exception as error:  # onnxruntime's exceptions share no base class; ours names the file
             detail = f"{path.name}, which onnxruntime refuses: {_first_line(error)}"
             raise ModelError("a sound ONNX model", detail, "export or download it again") from error
