@@ -1,5 +1,6 @@
 """Settings for every test."""
 
+import signal
 import sys
 
 import pytest
@@ -13,6 +14,16 @@ def few_torch_threads():
     torch = sys.modules.get("torch")
     if torch is not None and torch.get_num_threads() > MAX_TORCH_THREADS:
         torch.set_num_threads(MAX_TORCH_THREADS)
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c_is_heard():
+    """`nohup make test &` starts us with SIGINT ignored, and what we start with it: some tests send it to either."""
+    before = signal.getsignal(signal.SIGINT)
+    if before == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a child has the default then
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(autouse=True)

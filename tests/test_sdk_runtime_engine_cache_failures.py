@@ -24,6 +24,7 @@ from sdk.runtime.manifest import read_engine
 from sdk.runtime.onnx_file import read_onnx
 
 ROOT = Path(__file__).resolve().parents[1]
+STARTED: list[subprocess.Popen] = []
 PROGRAM = """
 import json, sys
 sys.path[:0] = [{tests!r}]
@@ -38,7 +39,10 @@ print(engine_cache.obtain({model!r}, "int8", machine=Machine(**{machine!r}), tim
 @pytest.fixture
 def model(tmp_path, monkeypatch):
     fake_builder.install(monkeypatch, tmp_path, ORIN)
-    return save_tiny(tmp_path / "tiny.onnx")
+    yield save_tiny(tmp_path / "tiny.onnx")
+    while STARTED:  # what a failed test leaves behind would be a warning, hence an error, in another one
+        with STARTED.pop() as process:
+            process.kill()
 
 
 @pytest.fixture
@@ -51,7 +55,8 @@ def start(model, **options):
     program = PROGRAM.format(tests=str(ROOT / "tests"), model=str(model), machine=vars(ORIN))
     command = [sys.executable, "-W", "error", "-c", program]
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    return subprocess.Popen(command, cwd=ROOT, **{**pipes, **options})
+    STARTED.append(subprocess.Popen(command, cwd=ROOT, **{**pipes, **options}))
+    return STARTED[-1]
 
 
 def until(condition, seconds=20.0):
