@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from training.models.baselines import URDGNConfig
+from training.models.baselines import SRCNNConfig, URDGNConfig, VDSRConfig
 from training.models.fan import FANConfig
 from training.models.fsrnet import FSRNetConfig
 from training.models.jasrnet import JASRNetConfig
@@ -22,6 +22,8 @@ SMALL = {
     "srresnet_x4": SRResNetConfig(scale=4, channels=4, blocks=1),
     "srgan_x4": SRResNetConfig(scale=4, channels=4, blocks=1),
     "urdgn": URDGNConfig(widths=(4, 4, 4, 4)),
+    "srcnn_x2": SRCNNConfig(scale=2, lr_size=64, kernels=(3, 1, 3), widths=(4, 4)),
+    "vdsr": VDSRConfig(scale=4, lr_size=32, depth=3, width=4),
     "srinc": replace(_SRINC, dropout=0.0),
     "srinc_f": _SRINC,
     "jasrnet": JASRNetConfig(channels=4, encoder_blocks=(1, 1, 1, 1), deep_blocks=1),

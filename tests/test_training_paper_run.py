@@ -9,7 +9,8 @@ from paper_recipes import SMALL, small
 from sdk.errors import InputError
 from training import checkpoint
 from training.data.examples import make_examples
-from training.paper_run import PaperRun, clip_gradients, make_optimiser
+from training.optimisers import clip_gradients, make_optimiser
+from training.paper_run import PaperRun
 from training.paper_task import PaperTask
 from training.recipes.papers import PAPERS
 from training.schedule import Plan

@@ -11,16 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sdk.errors import InputError
 from training import checkpoint, processes
 from training.data.pipelines import pipeline
 from training.loop import Loop, Validated, plain
 from training.losses_perceptual import frozen, load_features
 from training.models import MODELS
 from training.objectives import Networks, critic_loss, make_critic, network_terms, outputs_of
+from training.optimisers import clip_gradients, make_optimiser, parameter_groups, set_rate
 from training.paper_task import PaperTask
 from training.recipes.stage import PaperRecipe, Stage
 from training.schedule import Plan, adversarial_weight, clock, learning_rate
+from training.starting import check_same_run, fitting_weights
 
 FROZEN = ("teacher", "features")  # networks that a checkpoint keeps beside the ones that learn
 
@@ -63,8 +64,9 @@ class PaperRun(Loop):
         torch.manual_seed(seed)
         model = MODELS[recipe.model](recipe.config)
         if initial is not None:
-            fitting = fitting_weights(model, initial)
+            fitting = fitting_weights(model, initial, name=recipe.model)
             model.load_state_dict(fitting, strict=False)
+            report(f"starts from {len(fitting)} of {len(model.state_dict())} arrays of another checkpoint\n")
             self.earlier = checkpoint.runs_of(initial)
         if bf16:
             model = model.to(memory_format=torch.channels_last)  # a fifth to a quarter faster, on CPUs too
@@ -108,7 +110,7 @@ class PaperRun(Loop):
         model.requires_grad_(not self.stage.learns)
         for name in self.stage.learns:
             attrgetter(name)(model).requires_grad_(True)
-        self.learners = [p for p in model.parameters() if p.requires_grad]
+        self.learners = parameter_groups(model, self.stage)
 
     def _train_mode(self) -> None:
         model = self.networks.model
@@ -163,8 +165,7 @@ class PaperRun(Loop):
         """One step of one optimiser. Raises FloatingPointError before it when the gradient is not finite."""
         optimiser = self.optimisers[who]
         learners = [p for group in optimiser.param_groups for p in group["params"]]
-        for group in optimiser.param_groups:
-            group["lr"] = rate
+        set_rate(optimiser, rate)
         optimiser.zero_grad()
         loss.backward()
         processes.average_gradients(learners)
@@ -229,13 +230,10 @@ class PaperRun(Loop):
         return plain({**told, **size, "stage": asdict(self.stage), "bf16": self.bf16})
 
     def _resume(self, saved: dict[str, Any]) -> None:
-        """Go on where the folder's checkpoint stopped. Raises InputError when that was another run."""
-        asked = {**self._told(), "seed": self.seed, "perceptual": self.perceptual}
-        found = {**saved.get("recipe", {}), "seed": saved.get("seed"), "perceptual": saved.get("perceptual")}
-        for name, value in asked.items():
-            if value != found.get(name):
-                expected = f"{name}={found.get(name)!r} as in the run of {self.path}"
-                raise InputError(expected, repr(value), "give another --out for another run")
+        """Go on where the folder's checkpoint stopped. Raises InputError and ModelError as check_same_run."""
+        asked = {**self._told(), "seed": self.seed, "perceptual": self.perceptual, "model": self.recipe.model}
+        asked |= {"config": self.recipe.config.as_dict(), "earlier": self.earlier}
+        check_same_run(saved, asked, path=self.path)
         self.networks.model.load_state_dict(saved["raw_weights"])
         if self.recipe.ema:
             self.average.load_state_dict(saved["weights"])
@@ -247,35 +245,3 @@ class PaperRun(Loop):
             optimiser.load_state_dict(saved["optimisers"][name])
         self.step, self.seconds, self.history = saved["step"], saved["seconds"], saved["history"]
         self.running, self.earlier = saved["running"], saved["earlier"]
-
-
-def make_optimiser(recipe: PaperRecipe, learners: list[nn.Parameter], lr: float) -> torch.optim.Optimizer:
-    decay = recipe.weight_decay
-    if recipe.optimiser == "adam":
-        return torch.optim.Adam(learners, lr=lr, betas=recipe.betas, weight_decay=decay)
-    if recipe.optimiser == "rmsprop":
-        return torch.optim.RMSprop(learners, lr=lr, alpha=recipe.smoothing, weight_decay=decay)
-    return torch.optim.SGD(learners, lr=lr, momentum=recipe.momentum, weight_decay=decay)
-
-
-def clip_gradients(recipe: PaperRecipe, learners: list[nn.Parameter], rate: float) -> None:
-    """In place: "norm" of all together, "value" each number, "adjustable" each number by VDSR's clip_at / lr."""
-    if recipe.clip == "norm":
-        torch.nn.utils.clip_grad_norm_(learners, recipe.clip_at)
-    elif recipe.clip:
-        torch.nn.utils.clip_grad_value_(learners, recipe.clip_at / (rate if recipe.clip == "adjustable" else 1.0))
-
-
-def fitting_weights(model: nn.Module, saved: dict[str, Any]) -> dict[str, Tensor]:
-    """Of another checkpoint, what has the same name and shape here; a FAN or generator goes to its place in Super-FAN.
-
-    Raises InputError when nothing fits.
-    """
-    prefix = {"fan": "fan.", "super_fan_generator": "generator."}.get(str(saved.get("model")), "")
-    own = model.state_dict()
-    given = {prefix + k if prefix + k in own else k: v for k, v in saved["weights"].items()}
-    fitting = {k: v for k, v in given.items() if k in own and v.shape == own[k].shape}
-    if not fitting:
-        got = f"a checkpoint of {saved.get('model')!r}"
-        raise InputError("weights of this network to start from", got, "give another --init")
-    return fitting

@@ -17,6 +17,7 @@ from training.paper_run import PaperRun
 from training.paper_task import PaperTask
 from training.recipes.stage import PaperRecipe, Stage
 from training.schedule import Plan, clock, paper_steps, seconds
+from training.starting import check_kind, check_order
 
 MEASURED_STEPS = 3  # after one that is not counted
 VALIDATIONS = 10  # in a run, unless they cost more than a tenth of its budget
@@ -36,6 +37,7 @@ def train_recipe(
     recipe = with_changes(recipe, args)
     initial = None if args.init is None else checkpoint.load(args.init)
     stages = stages_of(recipe, initial)
+    check_order(folder, [stage.name for stage in stages])
     total = sum(stage.epochs for stage in stages)
     for stage in stages:
         run_args = {
@@ -91,9 +93,9 @@ def finished(recipe: PaperRecipe, saved: dict[str, Any]) -> dict[str, Any]:
     model = MODELS[recipe.model](recipe.config)
     if hasattr(model, "spec"):
         packs = sorted({pack for run in kept["runs"] for pack in run["packs"]})
-        notes = "; ".join(f"{r['name']} {r['part']}: {r['steps']} steps of {r['batch']}" for r in kept["runs"])
+        told = [r.get("told", f"{r['name']} {r['part']}: {r['steps']} steps of {r['batch']}") for r in kept["runs"]]
         terms = f"the terms of its training data ({', '.join(packs)})"
-        kept["spec"] = model.spec(recipe.name, licence=terms, notes=notes).to_json()
+        kept["spec"] = model.spec(recipe.name, licence=terms, notes="; ".join(told)).to_json()
     return kept
 
 
@@ -120,6 +122,8 @@ def _train_stage(
     except OSError as error:
         raise InputError("a folder to write to", f"{folder} ({error.strerror})", "give another --out") from error
     saved = checkpoint.load(folder / "last.pt") if (folder / "last.pt").exists() else None
+    if saved is not None:
+        check_kind(saved, path=folder / "last.pt")
     plan = None if saved is None else _saved_plan(saved, args, share)
     if plan is not None and saved is not None and saved["step"] >= plan.steps:
         return True

@@ -64,11 +64,17 @@ _SRINC = {
     "stride_px": 26,  # P
     "max_bicubic_psnr_db": 35.12,  # P's number; its direction is ours: the text drops the sharp ones, for being blurry
 }
+# Their papers' own patches: VDSR's 41 px side by side, SRCNN's 33 px every 14; neither leaves any out.
+_VDSR = {**_SRINC, "patch_px": 41, "stride_px": 41, "max_bicubic_psnr_db": None}
+_SRCNN = {key: value for key, value in _SRINC.items() if key != "scales"}  # one network a scale
+_SRCNN |= {"patch_px": 33, "stride_px": 14, "max_bicubic_psnr_db": None}
 
 PIPELINES = {
     "srinc": Pipeline("PAPERS 1.2", hr_px=None, cut="whole", mirrored=True, quarter_turns=True, **_SRINC),
     # P: cropped, not how; its number of patches leaves no room for turned copies.
     "srinc_f": Pipeline("PAPERS 1.2", hr_px=None, cut="landmarks", **_SRINC),
+    "vdsr": Pipeline("PAPERS 6", hr_px=None, cut="whole", mirrored=True, quarter_turns=True, **_VDSR),
+    **{f"srcnn_x{s}": Pipeline("PAPERS 6", (s,), hr_px=None, cut="whole", **_SRCNN) for s in (2, 3, 4)},
     "super_fan": Pipeline(
         "PAPERS 2.5",
         scales=(4,),

@@ -28,6 +28,7 @@ class Stage:
     lr_drops: tuple[float, ...] = ()  # "steps": epochs at which lr is multiplied by lr_factor
     lr_factor: float = 1.0  # "decay": of every epoch
     lr_end: float = 0.0  # "cosine": the last; "decay": never below
+    lr_shares: tuple[tuple[str, float], ...] = ()  # (parameters whose names begin so, their share of lr)
     warmup: tuple[tuple[int, float], ...] = ()  # (updates, share of lr) one after the other
     pixel_loss: str = "mean_square"  # of training.losses_pixel
     heatmap_loss: str = ""  # of training.objectives

@@ -1,0 +1,87 @@
+"""What a run of a paper's recipe starts from: the weights of another checkpoint, or its own to go on with."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, asdict, fields
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from sdk.errors import InputError, ModelError
+from training.loop import plain
+from training.recipes.stage import PaperRecipe, Stage
+
+PLACES = {  # (model of a checkpoint, model to train): where its weights go
+    ("fan", "super_fan"): "fan.",
+    ("super_fan_generator", "super_fan"): "generator.",
+}
+NEEDED = ("raw_weights", "weights", "optimisers", "step", "seconds", "history", "running", "earlier", "plan", "config")
+
+
+def fitting_weights(model: nn.Module, saved: Mapping[str, Any], *, name: str) -> dict[str, Tensor]:
+    """Of another checkpoint, what has the same name and shape in `model`, which the registry calls `name`.
+
+    A FAN or a generator goes to its place in Super-FAN, whole: a FAN of more stacks gives its first ones.
+
+    Raises InputError: weights of another network, or too few of them.
+    """
+    found = str(saved.get("model"))
+    place = PLACES.get((found, name), "")
+    if found != name and not place:
+        expected = f"a checkpoint of {name!r}"
+        raise InputError(f"{expected} to start from", f"one of {found!r}", "give another --init, or leave it out")
+    own = model.state_dict()
+    given = {place + key: value for key, value in saved.get("weights", {}).items()}
+    fitting = {key: value for key, value in given.items() if key in own and value.shape == own[key].shape}
+    lacking = [key for key in own if key.startswith(place) and key not in fitting]
+    if not fitting or (place and lacking):
+        example = lacking[0] if lacking else "any weight"
+        got = f"a checkpoint of {found!r} of other sizes, without {example} and {max(0, len(lacking) - 1)} more"
+        raise InputError(f"weights that fit {name!r} to start from", got, "give another --init, or leave it out")
+    return fitting
+
+
+def check_kind(saved: Mapping[str, Any], *, path: Path) -> None:
+    """Raises ModelError: not what PaperRun saves."""
+    lacking = [name for name in NEEDED if name not in saved]
+    if lacking or "stage" not in saved.get("recipe", {}):
+        got = f"{path} of another kind, without {(lacking or ['recipe.stage'])[0]!r}"
+        raise ModelError("the checkpoint of a paper's recipe to go on with", got, "give another --out")
+
+
+def check_same_run(saved: Mapping[str, Any], asked: Mapping[str, Any], *, path: Path) -> None:
+    """asked["earlier"]: the runs before this one. Raises ModelError as check_kind; InputError: one of another run."""
+    check_kind(saved, path=path)
+    saved, asked = ({**values, "earlier": _names(values["earlier"])} for values in (saved, asked))
+    known = {**_defaults(), **flat(plain({**saved["recipe"], **{k: saved.get(k) for k in asked if k in saved}}))}
+    for name, value in flat(plain(asked)).items():
+        if name not in known or known[name] != value:
+            expected = f"{name}={known.get(name)!r} as in the run of {path}"
+            raise InputError(expected, repr(value), "give another --out for another run")
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"stage": {"lr": 1}} -> {"stage.lr": 1}"""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return found
+
+
+def _names(runs: Iterable[Mapping[str, Any]]) -> list[str]:
+    return [f"{run['name']} {run['part']}" for run in runs]
+
+
+def check_order(folder: Path, stages: Sequence[str]) -> None:
+    """Raises InputError: a later stage was begun and an earlier one never, so that an --init had taken its place."""
+    begun = [(folder / name / "last.pt").exists() for name in stages]
+    if any(later and not earlier for earlier, later in zip(begun, begun[1:], strict=False)):
+        absent = stages[begun.index(False)]
+        expected = f"the --init that the run in {folder} began with, in place of its stage {absent!r}"
+        raise InputError(expected, "none, or another", "give it again, or another --out")
+
+
+def _defaults() -> dict[str, Any]:
+    """Of the numbers of recipes and stages: a checkpoint from before one of them existed was trained by its default."""
+    recipe = {f.name: f.default for f in fields(PaperRecipe) if f.default is not MISSING}
+    return flat(plain({**recipe, "stage": asdict(Stage("", 0.0, 0.0))}))
