@@ -23,16 +23,30 @@ INNER = {  # the bottom of the bottom: module prefix -> what of sdk it may impor
     "sdk.spec": {"sdk.errors"},
     "sdk.errors": set(),
 }
-CV2_AND_PIL = ["training/data/*.py", "training/*.py", "benchmarks/*.py"]
+CV2_AND_PIL = ["training/data/*.py", "training/*.py", "benchmarks/*.py", "benchmarks/rivals/plain_faces.py"]
 THIRD_PARTY = {  # every library we use -> the only files outside tests/ that may import it
     "numpy": ["sdk/**", "training/**", "export/**", "benchmarks/**"],
-    "torch": ["training/**", "export/to_onnx.py", "benchmarks/kernel_rivals.py", "benchmarks/gpu_arrays.py"],
-    "onnx": ["export/**", "benchmarks/bench/graph_file.py"],
+    "torch": [
+        "training/**",
+        "export/to_onnx.py",
+        "export/untrained.py",
+        "benchmarks/kernel_rivals.py",
+        "benchmarks/gpu_arrays.py",
+        "benchmarks/rivals/torch_graph.py",
+    ],
+    "torch_tensorrt": ["benchmarks/rivals/torch_trt.py"],
+    "openvino": ["benchmarks/rivals/openvino_ways.py"],
+    "onnx": ["export/**", "benchmarks/bench/graph_file.py", "benchmarks/rivals/torch_graph.py"],
     "google": ["export/graph.py"],  # protobuf, which onnx reads files with and whose errors it lets through
     "onnxscript": ["export/**"],
     "onnxsim": ["export/**"],
     "modelopt": ["export/modelopt_process.py"],
-    "onnxruntime": ["sdk/runtime/ort_backend.py", "export/**"],
+    "onnxruntime": [
+        "sdk/runtime/ort_backend.py",
+        "benchmarks/rivals/ort_session.py",
+        "export/**",
+        "training/verification.py",
+    ],
     "cv2": ["sdk/detect.py", "sdk/video/steady.py", *CV2_AND_PIL],
     "PIL": ["sdk/pictures.py", *CV2_AND_PIL],
     "tensorrt": ["sdk/runtime/trt_api.py"],

@@ -187,6 +187,7 @@ class Ratio:
     difference_ms: float | None = None  # median of time(slow) - time(fast) of neighbours
     difference_low_ms: float | None = None
     difference_high_ms: float | None = None
+    processor_ratio: float | None = None  # the same of processor times: what is left of it on a busy machine
     target: Target | None = None
     met: bool | None = None  # does the ratio (the difference) keep the target?
 

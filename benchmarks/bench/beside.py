@@ -1,0 +1,158 @@
+"""What a run does beside its matrix: cold start, decode and paste, limits, predictions, scaling, the trace.
+
+Each part stands for itself: one that fails is listed under `missing`, and the others go on.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Protocol
+
+from benchmarks.bench import named
+from benchmarks.bench.cold import cold_start
+from benchmarks.bench.ledger import Ledger
+from benchmarks.bench.model_files import ModelFile
+from benchmarks.bench.options import Options
+from benchmarks.bench.results import Measurement
+from benchmarks.bench.rounds import Pair
+from benchmarks.bench.runner import Runner, told
+from benchmarks.bench.scenarios import Point
+from benchmarks.rivals.face_by_face import PasteRunner
+from sdk.runtime.opening import Opened
+
+PASTED = 16  # faces in the frame of the decode-and-paste ratio
+PROBE_S = 2.0
+
+
+class Run(Protocol):
+    """What of a Session is used here."""
+
+    options: Options
+    ledger: Ledger
+    say: Callable[[str], None]
+
+    def point(self, runner: Runner, point: Point) -> Measurement: ...
+
+    def ratio(self, pair: Pair, fast: Runner, slow: Runner, batch: int) -> None: ...
+
+
+def has_gpu() -> bool:
+    """Is there an NVIDIA driver with a GPU?"""
+    from sdk.runtime.gpu import probe
+
+    return bool(probe().gpus)
+
+
+def backend_of(word: str) -> tuple[str, str | None]:
+    """A word of --backends as (backend, device) of sdk.runtime.opening.open_network."""
+    return {"onnxruntime": ("onnxruntime", "cpu"), "onnxruntime-cuda": ("onnxruntime", "cuda:0")}.get(
+        word, (word, None)
+    )
+
+
+def subject_backend(opened: Opened) -> str:
+    """ "onnxruntime-cpu", "onnxruntime-cuda", "tensorrt", "tensorrt-rtx" """
+    if opened.runtime == "onnxruntime":
+        return "onnxruntime-cpu" if opened.device == "cpu" else "onnxruntime-cuda"
+    return "tensorrt-rtx" if "RTX" in opened.runtime else "tensorrt"
+
+
+def all_of(run: Run, files: Sequence[ModelFile]) -> None:
+    """Everything beside the matrix, in order of what is asked for most."""
+    steps: list[tuple[str, Callable[[], None]]] = []
+    ours = [file for file in files if file.spec is not None]
+    if run.options.cold:
+        steps += [(f"cold start of {file.name}", partial(_cold, run, file)) for file in ours]
+    landmarks = [file for file in ours if file.spec and file.spec.heatmap_kind == "landmarks"]
+    if landmarks and run.options.rivals != ("none",):
+        steps.append(("decode and paste face by face", partial(_decode_and_paste, run, landmarks[0])))
+    steps.append(("limits", partial(_limits, run, files)))
+    if run.options.predict:
+        steps += [(f"predictions of {file.name}", partial(_predictions, run, file)) for file in files]
+    for name, step in steps:
+        try:
+            step()
+        except Exception as error:  # as in a point: one part must not cost the others
+            run.ledger.lacks(name, told(error))
+            run.say(f"{name}: left out: {told(error)}")
+
+
+def _cold(run: Run, file: ModelFile) -> None:
+    """Of every way of the model through the SDK that was measured."""
+    assert file.spec is not None, file
+    for subject in list(run.ledger.subjects.values()):
+        if subject.model != file.name or subject.way != "sdk" or subject.span != "end-to-end":
+            continue
+        backend = "onnxruntime" if subject.backend.startswith("onnxruntime") else "tensorrt"
+        device = "cuda:0" if subject.backend == "onnxruntime-cuda" else None
+        found = cold_start(
+            subject.id, str(file.path.absolute()), backend, subject.precision,
+            lr_size=file.spec.lr_size, threads=run.options.threads, device=device,
+        )  # fmt: skip
+        run.ledger.cold.append(found)
+        run.say(f"{subject.id}: cold: {found.import_ms + found.load_ms + found.context_ms + found.first_run_ms:.0f} ms")
+
+
+def _decode_and_paste(run: Run, file: ModelFile) -> None:
+    assert file.spec is not None, file
+    ours, by_face = (PasteRunner(file.name, file.spec, way) for way in ("sdk", "face-by-face"))
+    for runner in (ours, by_face):
+        run.point(runner, Point("Offline", PASTED, run.options.duration_s))
+    run.ratio(named.decode_and_paste(ours.subject, by_face.subject, PASTED), ours, by_face, PASTED)
+
+
+def _limits(run: Run, files: Sequence[ModelFile]) -> None:
+    """The roofline of every model, precision and batch that was measured, by rates measured here."""
+    from benchmarks.bench import graph_cost, probe, roofline
+
+    backends = {subject.backend for subject in run.ledger.subjects.values()}
+    measured: dict[str, Any] = {}
+    if backends & {"onnxruntime-cpu", "torch-cpu", "openvino-cpu"}:
+        measured["onnxruntime-cpu"] = probe.probe_cpu(threads=run.options.threads, seconds=PROBE_S)
+        run.ledger.probe.update(measured["onnxruntime-cpu"].record())
+    on_gpu = sorted(backends & {"onnxruntime-cuda", "tensorrt", "tensorrt-rtx"})
+    if on_gpu:
+        rates = probe.probe_gpu(seconds=PROBE_S)
+        run.ledger.probe.update({f"gpu_{key}": value for key, value in rates.record().items()})
+        measured.update(dict.fromkeys(on_gpu, rates))
+    for file in files:
+        batches = {m.batch for m in run.ledger.measurements if m.subject.startswith(file.name + "/") and m.latency_ms}
+        for batch in sorted(batches - {PASTED} if PASTED not in run.options.batches else batches):
+            cost = graph_cost.count(file.path, batch=batch, input_hw=_sizes(run.options, file))
+            _describe(run, file, cost.inputs)
+            for backend, rates in measured.items():
+                for precision in _precisions(run, file, backend):
+                    found = roofline.limit(cost, rates, backend=backend, precision=precision)
+                    run.ledger.limits.setdefault(file.name, []).append(found)
+
+
+def _precisions(run: Run, file: ModelFile, backend: str) -> list[str]:
+    subjects = run.ledger.subjects.values()
+    return sorted({s.precision for s in subjects if s.model == file.name and s.backend == backend})
+
+
+def _describe(run: Run, file: ModelFile, inputs: dict[str, str]) -> None:
+    run.ledger.models = [
+        dataclasses.replace(model, inputs=dict(inputs)) if model.name == file.name and not model.inputs else model
+        for model in run.ledger.models
+    ]
+
+
+def _sizes(options: Options, file: ModelFile) -> tuple[int, int] | None:
+    """Rows and columns of a foreign model's first input with a shape of the caller's."""
+    shapes = [shape for shape in options.shapes.values() if len(shape) == 4]
+    return (shapes[0][2], shapes[0][3]) if shapes and file.spec is None else None
+
+
+def _predictions(run: Run, file: ModelFile) -> None:
+    from benchmarks.bench import graph_cost, predict
+
+    count = partial(_count, graph_cost.count, file, _sizes(run.options, file))
+    batches = run.options.batches
+    run.ledger.predictions += predict.predict(
+        file.name, count, devices=run.options.predict, precisions=run.options.precisions, batches=batches
+    )
+
+
+def _count(count: Callable[..., Any], file: ModelFile, sizes: tuple[int, int] | None, batch: int) -> Any:
+    return count(file.path, batch=batch, input_hw=sizes)
