@@ -8,7 +8,8 @@ import pytest
 from sdk.image.metrics import PROTOCOLS, score_pair
 from sdk.image.resample import resize
 from training.data.packs import open_pack
-from training.evaluate import Options, evaluate, examples, jittered, main
+from training.evaluate import Options, evaluate, examples, main
+from training.evaluate_examples import jittered
 from training.predictors import Bicubic, enlarge, open_predictor
 
 

@@ -1,6 +1,11 @@
-"""Evaluation by a paper's protocol, beside bicubic.
+"""Evaluation of networks beside bicubic, on any archive or by a paper's whole protocol.
 
     python -m training.evaluate picoface_x8 --pack fsrnet_val_nc.tar.xz --split helen --protocol fsrnet --lr-size 16
+    python -m training.evaluate runs/fsrnet/fsrnet.pt picoface_x8 --protocol fsrnet_helen50 [--aug]
+
+The second form takes archive, input, numbers and baseline from training.protocols, and keeps the rows of its file that
+were made from the same weights. MODEL is a shipped name, an .onnx file, a checkpoint (also a last.pt in progress)
+or bicubic. The rest is about the first form.
 
 The truth is each picture at LR size times scale (`file128` where the archive has it and it fits, else `file`, reduced
 by antialiased bicubic); the input is the truth reduced again and rounded to 8 bit. NME by the outer eye corners, in
@@ -9,144 +14,24 @@ percent; AUC to 10 %; failures above 8 %.
 
 import argparse
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from sdk.errors import FaceTRTError, InputError
-from sdk.image.crop import apply_affine, crop, invert_affine, window_affine
 from sdk.image.metrics import PROTOCOLS, auc, failure_rate, nme, score_pair
-from sdk.image.resample import resize, round_8bit
-from training.data.degrade import DEGRADATIONS, degrade
+from training.data.degrade import DEGRADATIONS
 from training.data.packs import Pack, open_pack
-from training.predictors import Predictor, enlarge, open_predictor
+from training.evaluate_examples import Example, Options, examples
+from training.predictors import Predictor, open_predictor
+from training.protocol_run import DETECTOR, Asked, run_protocol
+from training.protocols import PRESETS
 from training.results import check_target, recorded_command, write_results
 
 BATCH = 16
 AUC_AT = 0.10  # Super-FAN and 300-W tables
 FAILED_AT = 0.08
-SEED = 0  # of degradations and jitter
-
-
-@dataclass(frozen=True)
-class Options:
-    """What is fed and how it is measured."""
-
-    split: str | None
-    lr_size: int
-    protocol: str
-    lr_files: bool = False
-    degraded: str | None = None  # a name of DEGRADATIONS
-    jitter: bool = False
-
-    def __post_init__(self) -> None:
-        if self.lr_files and (self.degraded or self.jitter):
-            got = "--lr-files with --degraded or --jitter"
-            raise InputError("inputs either from files or made", got, "leave one of them out")
-
-
-@dataclass(frozen=True)
-class Example:
-    """One picture of an archive, cut and reduced."""
-
-    id: str
-    hr: npt.NDArray[np.uint8]  # [H, H, 3]
-    lr: npt.NDArray[np.uint8]  # [h, h, 3]
-    enlarged: npt.NDArray[np.uint8]  # [H, H, 3] bicubic
-    points: npt.NDArray[np.float32] | None  # [68, 2] pixels of hr
-    native: bool  # False: the truth had to be enlarged and says nothing about sharpness
-
-
-def examples(pack: Pack, options: Options, scale: int) -> Iterator[Example]:
-    """The pictures of a split in file order."""
-    rows = pack.select(options.split, kind="HR")
-    stored = lr_rows(pack, options, rows, scale) if options.lr_files else {}
-    rng = np.random.default_rng(SEED)
-    side = options.lr_size * scale
-    for row in rows:
-        picture, points = truth_of(pack, row, side)
-        native = picture.shape[0] >= side
-        if options.jitter:
-            window = jitter_window(picture.shape[0], rng)
-            native = window[0, 2] - window[0, 0] >= side
-            picture, points = cut(picture, points, window, side)
-        elif picture.shape[:2] != (side, side):
-            points = None if points is None else (points + 0.5) * (side / picture.shape[0]) - 0.5
-            picture = resize(picture, (side, side)).astype(np.uint8)
-        small = (options.lr_size, options.lr_size)
-        if row["id"] in stored:
-            enlarged = pack.square_picture(stored[row["id"]])
-            if enlarged.shape[0] != side:
-                got = f"{enlarged.shape[0]} for {row['id']}"
-                raise InputError(f"LR files of {side} px, as the truth", got, "pick the --lr-size they were made for")
-            lr = resize(enlarged, small).astype(np.uint8)
-        else:
-            ranges = DEGRADATIONS.get(options.degraded or "")
-            lr = resize(picture, small) if ranges is None else degrade(picture, small[0], rng, ranges=ranges)
-            lr = lr.astype(np.uint8)
-            enlarged = enlarge(lr[None], scale)[0]
-        yield Example(row["id"], picture, lr, enlarged, points, native)
-
-
-def lr_rows(pack: Pack, options: Options, rows: list[dict[str, str]], scale: int) -> dict[str, dict[str, str]]:
-    """The archive's enlarged LR file of every picture, by id. Raises InputError where one has none for this scale."""
-    found = [r for r in pack.select(options.split) if r.get("kind", "").startswith("LR")]
-    if not found:
-        raise InputError(f"LR files in {pack.name}", "none", "leave out --lr-files")
-    stored = {r["id"]: r for r in found if r["kind"] in ("LR", f"LR_{scale}x")}
-    missing = [r["id"] for r in rows if r["id"] not in stored]
-    if missing:
-        got = f"{sorted({r['kind'] for r in found})}, and none for {missing[0]} and {len(missing) - 1} more"
-        remedy = "use --lr-size 16 for LR_8x files, or leave out --lr-files"
-        raise InputError(f"an LR_{scale}x file of each picture", got, remedy)
-    return stored
-
-
-def truth_of(
-    pack: Pack, row: dict[str, str], side: int
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32] | None]:
-    """Square picture [S, S, 3] and its points. `file128` is taken for a side of 128, or when it is all there is."""
-    column = "file128" if row.get("file128") and (side == 128 or not row.get("file")) else "file"
-    picture = pack.square_picture(row, column=column)
-    points = pack.points.get(row["id"])
-    if points is not None and column == "file128" and row.get("file"):  # the points are in pixels of `file`
-        full = float(row.get("w") or pack.picture(row).shape[1])
-        points = (points + 0.5) * (picture.shape[0] / full) - 0.5
-    return picture, points
-
-
-def jittered(
-    picture: npt.NDArray[np.uint8],
-    points: npt.NDArray[np.float32] | None,
-    rng: np.random.Generator,
-    side: int,
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32] | None]:
-    """The picture seen through a window moved by up to 8 % and scaled by up to 10 %, edges repeated."""
-    return cut(picture, points, jitter_window(picture.shape[0], rng), side)
-
-
-def jitter_window(full: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """[1, 4] edge coordinates of the moved and scaled window of a picture of `full` px."""
-    half = 0.5 * full * rng.uniform(0.9, 1.1)
-    centre = 0.5 * full + rng.uniform(-0.08, 0.08, 2) * full
-    return np.concatenate([centre - half, centre + half])[None]
-
-
-def cut(
-    picture: npt.NDArray[np.uint8],
-    points: npt.NDArray[np.float32] | None,
-    window: npt.NDArray[np.float64],  # [1, 4]
-    side: int,
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32] | None]:
-    """The window at side x side, and the points in its pixels."""
-    found = round_8bit(crop(picture, window, size=side))[0].astype(np.uint8)
-    if points is None:
-        return found, None
-    return found, apply_affine(points[None], invert_affine(window_affine(window, size=side)))[0].astype(np.float32)
 
 
 def evaluate(predictor: Predictor, pack: Pack, options: Options) -> dict[str, Any]:
@@ -218,10 +103,6 @@ def score(predictor: Predictor, batch: list[Example], options: Options, scale: i
 
 def table(results: list[dict[str, Any]]) -> str:
     """The results as Markdown."""
-
-    def cell(value: float | None, digits: int) -> str:
-        return "–" if value is None else f"{value:.{digits}f}"
-
     lines = [
         "| model | pack / split | px | n | PSNR dB | SSIM | bicubic | NME % | AUC@10 % | failed % |",
         "|---|---|---|---|---|---|---|---|---|---|",
@@ -237,6 +118,23 @@ def table(results: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def cell(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def preset_table(rows: list[dict[str, Any]]) -> str:
+    """Rows of a protocol's file as Markdown: the numbers that its kind has, bins and lists left out."""
+    digits = {"psnr": 2, "ssim": 4, "nme": 2, "auc": 3, "failure_rate": 3, "error": 2, "relative_gain": 3}
+    digits |= {"accuracy": 4, "accuracy_sd": 4, "iou": 4}
+    names = [name for name in digits if any(row.get(name) is not None for row in rows)]
+    lines = [f"| model | n | {' | '.join(names)} |", "|---" * (2 + len(names)) + "|"]
+    for row in rows:
+        told = row["model"] + (" with augmentation" if row["augmented"] else "")
+        told += f" ({row['detector']})" if "detector" in row else ""
+        lines.append(f"| {told} | {row['n']} | {' | '.join(cell(row.get(n), digits[n]) for n in names)} |")
+    return "\n".join(lines) + "\n"
+
+
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m training.evaluate",
@@ -245,12 +143,13 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         allow_abbrev=False,
     )
     parser.add_argument("models", nargs="+", metavar="MODEL", help="shipped name, .onnx, checkpoint, or bicubic")
-    parser.add_argument("--pack", required=True, help="folder, tar file, or name of an archive in the cache")
-    parser.add_argument("--split", help="split of index.csv (default: all pictures)")
+    parser.add_argument("--pack", help="folder, tar file, or name of an archive in the cache")
+    parser.add_argument("--split", help="split of index.csv (default: all pictures, or the protocol's)")
     parser.add_argument(
         "--lr-size", type=int, default=16, choices=(16, 32, 64), help="px of the input (default: %(default)s)"
     )
-    parser.add_argument("--protocol", default="fsrnet", choices=sorted(PROTOCOLS), help="default: %(default)s")
+    names = f"how to measure: {', '.join(sorted(PROTOCOLS))}; or a whole protocol: {', '.join(PRESETS)}"
+    parser.add_argument("--protocol", default="fsrnet", metavar="NAME", help=f"{names} (default: %(default)s)")
     parser.add_argument("--lr-files", action="store_true", help="use the archive's own enlarged LR files")
     parser.add_argument(
         "--degraded",
@@ -261,15 +160,63 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "--jitter", action="store_true", help="windows moved by up to 8 %% and scaled by up to 10 %%, fixed seed"
     )
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the results and every picture's numbers")
+    whole = parser.add_argument_group("whole protocols")
+    whole.add_argument("--aug", action="store_true", help="mean of the eight turned and mirrored versions (FSRNet_aug)")
+    whole.add_argument("--limit", type=count, metavar="N", help="the first N pictures alone")
+    whole.add_argument(
+        "--detector", action="append", default=[], metavar="MODEL",
+        help=f"landmark_gain, superfan_gain: network that finds the points; may be repeated (default: {DETECTOR})",
+    )  # fmt: skip
+    whole.add_argument("--embedder", metavar="FILE", help="lfw: .onnx of a recogniser, or grey (none: a stand-in)")
+    whole.add_argument("--parser", metavar="MODEL", help="parsing: network with parsing maps")
     return parser.parse_args(arguments)
+
+
+def count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0; got {text}; leave it out for all")
+    return value
+
+
+def options_of(args: argparse.Namespace) -> Options:
+    """Of the first form. Raises InputError: an unknown protocol, no archive, options of the second form."""
+    if args.protocol not in PROTOCOLS:
+        known = f"a protocol of {', '.join([*sorted(PROTOCOLS), *PRESETS])}"
+        raise InputError(known, repr(args.protocol), "check the spelling")
+    second = {"--aug": args.aug, "--limit": args.limit, "--detector": args.detector}
+    second |= {"--embedder": args.embedder, "--parser": args.parser}
+    given = [name for name, value in second.items() if value]
+    if given or args.pack is None:
+        got = given[0] if given else "no --pack"
+        remedy = f"give --pack and no {given[0]}, or one of {', '.join(PRESETS)}" if given else "give one by --pack"
+        raise InputError(f"an archive and its options with --protocol {args.protocol}", got, remedy)
+    return Options(args.split, args.lr_size, args.protocol, args.lr_files, args.degraded, args.jitter)
+
+
+def asked_of(args: argparse.Namespace) -> Asked:
+    """Of the second form. Raises InputError: options of the first."""
+    first = {"--lr-files": args.lr_files, "--degraded": args.degraded, "--jitter": args.jitter}
+    first["--lr-size"] = args.lr_size != 16
+    given = [name for name, value in first.items() if value]
+    if given:
+        raise InputError(f"options that --protocol {args.protocol} has", given[0], f"leave {given[0]} out")
+    return Asked(args.pack, args.split, args.limit, args.aug, tuple(args.detector), args.embedder, args.parser)
 
 
 def main(arguments: list[str] | None = None) -> int:
     args = parse(arguments)
+    command = recorded_command("training.evaluate", arguments or sys.argv[1:])
     try:
-        options = Options(args.split, args.lr_size, args.protocol, args.lr_files, args.degraded, args.jitter)
         if args.json is not None:
             check_target(args.json)
+        if args.protocol in PRESETS:
+            rows = run_protocol(
+                args.protocol, args.models, asked_of(args), path=args.json, command=command, report=sys.stderr.write
+            )
+            sys.stdout.write(preset_table(rows))
+            return 0
+        options = options_of(args)
         pack = open_pack(args.pack)
         predictors = [open_predictor(model) for model in args.models]
         for predictor in predictors:  # before the work of the first
@@ -277,7 +224,6 @@ def main(arguments: list[str] | None = None) -> int:
         results = [evaluate(predictor, pack, options) for predictor in predictors]
         sys.stdout.write(table(results))
         if args.json is not None:
-            command = recorded_command("training.evaluate", arguments or sys.argv[1:])
             write_results(args.json, {"command": command, "protocol": args.protocol, "results": results})
     except FaceTRTError as error:
         sys.stderr.write(f"{error}\n")

@@ -12,7 +12,7 @@
 A row of kind "pictures", NME in percent, AUC and failures in fractions, null where not measured:
 
     model, augmented (8-fold test-time augmentation), n, psnr, ssim, also {metric: {psnr, ssim}}, n_landmarks, nme, auc
-    (to 10 %), failure_rate (above 8 %; of "sqrt_box" 10 %), input ("16 px", "paper's files", ...)
+    (to 10 %), failure_rate (above 8 %; by the box above 10 %), input ("16 px", "paper's files", ...)
     bins        where poses are asked for: [{"yaw_deg": "0-30", n, psnr, ssim, nme, auc}]
     cumulative_psnr_db  [255], SRINC's Eq. 4: mean over the pictures; only differences between rows mean anything
     per_image   {psnr: [...], ssim: [...], nme: [...]} in the order of pictures.id

@@ -1,7 +1,8 @@
 """Whatever can be evaluated, behind one call: a shipped model, an .onnx file, a checkpoint, or plain bicubic."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from sdk.runtime.backend import open_backend
 from sdk.spec import ModelSpec
 from sdk.zoo import SHIPPED, model_path
 from training import checkpoint
+from training.recipes.papers import PAPERS
 
 DEFAULT_SCALES = {16: 8, 32: 4, 64: 4}  # what bicubic enlarges by, to stand beside the network for that size
 
@@ -53,8 +55,8 @@ class Bicubic:
 class Network:
     """A network run by onnxruntime or torch, decoded by the SDK."""
 
-    def __init__(self, name: str, spec: ModelSpec, run: "Runner") -> None:
-        self.name, self.spec, self.run = name, spec, run
+    def __init__(self, name: str, spec: ModelSpec, run: "Runner", *, path: Path | None = None) -> None:
+        self.name, self.spec, self.run, self.path = name, spec, run, path
 
     def scale(self, lr_size: int) -> int:
         if lr_size != self.spec.lr_size and not self.spec.any_size:
@@ -62,15 +64,41 @@ class Network:
             raise InputError(f"faces of {self.spec.lr_size} px for {self.name}", got, "evaluate it at its own size")
         return self.spec.scale
 
-    def __call__(self, lr: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32] | None]:
-        crops = lr.astype(np.float32)
-        outputs = self.run(to_network(crops, self.spec))
-        pictures = from_network(outputs["sr"], self.spec, lr=crops)
+    def at_scale(self, scale: int) -> "Network":
+        """This network at another scale, which those have that refine an enlarged picture of any size. InputError."""
+        if scale == self.spec.scale:
+            return self
+        if not (self.spec.any_size and self.spec.input_upscaled):
+            got = f"{self.name}, of x{self.spec.scale}"
+            raise InputError(f"a network of x{scale}", got, "evaluate it at its own scale")
+        return Network(self.name, replace(self.spec, scale=scale), self.run, path=self.path)
+
+    def outputs(
+        self,
+        lr: npt.NDArray[np.uint8],  # [N, h, w, 3] RGB
+        *,
+        enlarged: npt.NDArray[np.float32] | None = None,  # [N, H, W, 3] 0..255, in place of the SDK's enlargement
+    ) -> dict[str, npt.NDArray[np.float32]]:
+        """The arrays of the network as they are."""
+        if enlarged is not None and self.spec.input_upscaled:
+            return self.run(to_network(enlarged.astype(np.float32), replace(self.spec, input_upscaled=False)))
+        return self.run(to_network(lr.astype(np.float32), self.spec))
+
+    def decoded(
+        self, outputs: dict[str, npt.NDArray[np.float32]], lr: npt.NDArray[np.uint8]
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32] | None]:
+        """Pictures and points of outputs()."""
+        pictures = from_network(outputs["sr"], self.spec, lr=lr.astype(np.float32))
         if self.spec.heatmap_kind != "landmarks":
             return pictures, None
         maps = outputs["heatmaps"]
         found = decode(maps, mode=self.spec.decoder, radius=self.spec.decoder_radius)
         return pictures, cells_to_image(found.points, maps.shape[2:], pictures.shape[1:3])
+
+    def __call__(
+        self, lr: npt.NDArray[np.uint8], *, enlarged: npt.NDArray[np.float32] | None = None
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32] | None]:
+        return self.decoded(self.outputs(lr, enlarged=enlarged), lr)
 
 
 class Runner(Protocol):
@@ -85,21 +113,37 @@ def enlarge(lr: npt.NDArray[np.uint8], scale: int) -> npt.NDArray[np.uint8]:
 
 def open_predictor(model: str) -> Predictor:
     """A predictor by shipped name, .onnx or checkpoint path, or "bicubic". Raises ModelError."""
-    if model == "bicubic":
-        return Bicubic()
+    return Bicubic() if model == "bicubic" else open_network(model)
+
+
+def open_network(model: str) -> Network:
+    """A network by shipped name, .onnx or checkpoint path (of a run in progress too). Raises ModelError."""
     if model in SHIPPED or model.endswith(".onnx"):
-        backend = open_backend(model_path(model), "onnxruntime")  # the reference of every table
-        return Network(backend.spec.name if model in SHIPPED else Path(model).stem, backend.spec, backend.run)
+        path = model_path(model)
+        backend = open_backend(path, "onnxruntime")  # the reference of every table
+        name = backend.spec.name if model in SHIPPED else Path(model).stem
+        return Network(name, backend.spec, backend.run, path=path)
     if model.endswith(".pt"):
         saved = checkpoint.load(model)
         network = checkpoint.build(saved)
         network = network.folded() if hasattr(network, "folded") else network
-        spec = ModelSpec.from_json(saved["spec"]) if "spec" in saved else network.spec(Path(model).stem)
+        spec = _spec_of(saved, network, Path(model))
 
         def run(batch: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[np.float32]]:
             with torch.inference_mode():
                 return {name: value.numpy() for name, value in network(torch.from_numpy(batch)).items()}
 
-        return Network(spec.name, spec, run)
+        return Network(spec.name, spec, run, path=Path(model))
     known = f"bicubic, {', '.join(SHIPPED)}, a .onnx file or a .pt checkpoint"
     raise ModelError(known, repr(model), "check the spelling")
+
+
+def _spec_of(saved: dict[str, Any], network: Any, path: Path) -> ModelSpec:  # noqa: ANN401
+    """The checkpoint's own, or that of its network; a run of a paper's recipe is called by the recipe."""
+    if "spec" in saved:
+        return ModelSpec.from_json(saved["spec"])
+    if not hasattr(network, "spec"):
+        got = f"a {saved['model']} in {path}, which finds points and makes no picture"
+        raise ModelError("a network that makes pictures", got, "pass it as --detector")
+    name = str(saved.get("recipe", {}).get("name", ""))
+    return network.spec(name if name in PAPERS else path.stem)

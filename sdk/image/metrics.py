@@ -53,7 +53,9 @@ PROTOCOLS = {
     ),
     "srinc": Protocol("y", "SRINC Table 1: Y, 8 bit, border of scale pixels removed", border_is_scale=True),
     "superfan": Protocol("rgb", "Super-FAN Table 2: 64 x 64, colour space not stated, RGB here"),
+    "superfan_y": Protocol("y", "the same on Y, the other reading"),
     "mtun": Protocol("rgb", "MTUN Table 1: whole upright 128 x 128, colour space not stated, RGB here"),
+    "mtun_y": Protocol("y", "the same on Y, the other reading"),
 }
 
 
@@ -191,11 +193,8 @@ def score_pair(
         margin = protocol.box_margin_px
         box = (margin, margin, W - margin, H - margin) if points is None else face_box(points, (H, W), margin_px=margin)
     sr, hr = _to_8bit(sr), _to_8bit(hr)  # the pictures are 8 bit in every protocol; only luminance may not be
-    rounded, offset = protocol.rounded, protocol.luma_offset
-    return (
-        psnr(sr, hr, mode=protocol.mode, box=box, border=border, rounded=rounded),
-        ssim(sr, hr, mode=protocol.mode, box=box, border=border, rounded=rounded, luma_offset=offset),
-    )
+    how: dict[str, Any] = {"mode": protocol.mode, "box": box, "border": border, "rounded": protocol.rounded}
+    return psnr(sr, hr, **how), ssim(sr, hr, **how, luma_offset=protocol.luma_offset)
 
 
 def _to_8bit(picture: Picture) -> Picture:
