@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.bench.results import Gpu, Machine
 from sdk.runtime import gpu as driver
 
-__all__ = ["LIBRARIES", "gpu_of", "libraries", "load_now", "machine_of", "usable_cores"]
+__all__ = ["LIBRARIES", "gpu_of", "libraries", "load_now", "machine_of", "threads_per_core", "usable_cores"]
 
 LIBRARIES = (  # distributions whose release changes a measurement
     *("numpy", "onnxruntime", "onnxruntime-gpu", "onnx", "opencv-python-headless", "opencv-python", "torch"),
@@ -25,7 +25,7 @@ def machine_of(root: Path = Path("/"), *, load_before: float, load_after: float)
     return Machine(
         cpu=_cpu_name(root),
         cores=usable_cores(root),
-        threads_per_core=_threads_per_core(root),
+        threads_per_core=threads_per_core(root),
         memory_mib=_memory_mib(root),
         governor=_line(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         load_before=round(load_before, 2),
@@ -76,7 +76,7 @@ def _cpu_name(root: Path) -> str:
     return platform.processor() or platform.machine() or "unknown"
 
 
-def usable_cores(root: Path) -> int:
+def usable_cores(root: Path = Path("/")) -> int:
     """Processors that this process may use; a container's share of time counts, rounded up."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _text(root / "sys/fs/cgroup/cpu.max").split()
@@ -85,7 +85,8 @@ def usable_cores(root: Path) -> int:
     return count
 
 
-def _threads_per_core(root: Path) -> int:
+def threads_per_core(root: Path = Path("/")) -> int:
+    """Hardware threads that share a core; 1 where the system does not tell."""
     siblings = _line(root / "sys/devices/system/cpu/cpu0/topology/thread_siblings_list")
     if siblings is None:
         return 1
