@@ -137,11 +137,11 @@ def test_a_run_goes_on_with_the_init_it_began_with(face_pack, tmp_path):
     assert not (tmp_path / "gan" / "pixel").exists()
     assert [run["part"] for run in checkpoint.load(tmp_path / "gan" / "fsrgan.pt")["runs"]] == ["pixel", "gan"]
     with pytest.raises(InputError, match="the --init that the run in .* began with, in place of its stage 'pixel'"):
-        train(gan, tmp_path / "gan", steps=2)
+        train(gan, tmp_path / "gan", steps=1)
     assert train(replace(first, name="other"), tmp_path / "other", steps=1)
     with pytest.raises(InputError, match=r"earlier=\['fsrnet pixel'\] as in the run"):
-        train(gan, tmp_path / "gan", steps=2, init=tmp_path / "other" / "other.pt")
-    assert train(gan, tmp_path / "gan", steps=2, init=init)
+        train(gan, tmp_path / "gan", steps=1, init=tmp_path / "other" / "other.pt")
+    assert train(gan, tmp_path / "gan", steps=1, init=init)
 
 
 def test_which_stages_an_init_takes_the_place_of(face_pack):

@@ -22,6 +22,7 @@ from training.paper_task import PaperTask
 from training.recipes.stage import PaperRecipe, Stage
 from training.schedule import Plan, adversarial_weight, clock, learning_rate
 from training.starting import check_same_run, fitting_weights
+from training.sync_norm import share_batch_norms
 
 FROZEN = ("teacher", "features")  # networks that a checkpoint keeps beside the ones that learn
 
@@ -62,7 +63,7 @@ class PaperRun(Loop):
         self.history: list[dict[str, float]] = []
         self.earlier: list[dict[str, Any]] = []
         torch.manual_seed(seed)
-        model = MODELS[recipe.model](recipe.config)
+        model = self._shared(MODELS[recipe.model](recipe.config))
         if initial is not None:
             fitting = fitting_weights(model, initial, name=recipe.model)
             model.load_state_dict(fitting, strict=False)
@@ -75,7 +76,7 @@ class PaperRun(Loop):
             critic = make_critic(stage.critic, hr_px=pipeline(recipe.pipeline).hr_px or 0)
             if initial is not None and "critic" in initial and initial["recipe"]["name"] == recipe.name:
                 critic.load_state_dict(initial["critic"])
-            self.networks.critic = critic.to(device)
+            self.networks.critic = self._shared(critic).to(device)
         self._add_frozen(features, report, caffe=caffe)
         self.average = copy.deepcopy(model).eval() if recipe.ema else model
         self._choose_learners()
@@ -84,6 +85,11 @@ class PaperRun(Loop):
             self.optimisers["critic"] = make_optimiser(recipe, list(self.networks.critic.parameters()), stage.lr)
         if self.path.exists():
             self._resume(checkpoint.load(self.path))
+
+    @staticmethod
+    def _shared(network: nn.Module) -> nn.Module:
+        """Batch norm over all processes, where there are several."""
+        return share_batch_norms(network) if processes.world() > 1 else network
 
     def _add_frozen(self, features: Path | None, report: Callable[[str], None], *, caffe: bool) -> None:
         """Super-FAN's second FAN and the perceptual network; says what the latter is."""
