@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from sdk.errors import InputError
 __all__ = ["ArraySource", "Source", "VideoFrame", "as_source"]
 
 U8 = npt.NDArray[np.uint8]
+Own = TypeVar("Own", bound="Source")
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +38,7 @@ class Source(ABC):
     @abstractmethod
     def close(self) -> None: ...
 
-    def __enter__(self) -> Source:
+    def __enter__(self: Own) -> Own:
         return self
 
     def __exit__(
