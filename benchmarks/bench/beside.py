@@ -16,6 +16,7 @@ from benchmarks.bench.options import Options
 from benchmarks.bench.results import Measurement
 from benchmarks.bench.rounds import Pair
 from benchmarks.bench.runner import Runner, told
+from benchmarks.bench.sampling import Clock
 from benchmarks.bench.scenarios import Point
 from benchmarks.rivals.face_by_face import PasteRunner
 from sdk.runtime.opening import Opened
@@ -30,6 +31,7 @@ class Run(Protocol):
     options: Options
     ledger: Ledger
     say: Callable[[str], None]
+    clock: Clock
 
     def point(self, runner: Runner, point: Point) -> Measurement: ...
 
@@ -69,6 +71,8 @@ def all_of(run: Run, files: Sequence[ModelFile]) -> None:
     steps.append(("limits", partial(_limits, run, files)))
     if run.options.predict:
         steps += [(f"predictions of {file.name}", partial(_predictions, run, file)) for file in files]
+    if run.options.scaling:
+        steps += [(f"scaling of {file.name}", partial(_scaling, run, file)) for file in ours]
     for name, step in steps:
         try:
             step()
@@ -124,6 +128,20 @@ def _limits(run: Run, files: Sequence[ModelFile]) -> None:
                 for precision in _precisions(run, file, backend):
                     found = roofline.limit(cost, rates, backend=backend, precision=precision)
                     run.ledger.limits.setdefault(file.name, []).append(found)
+
+
+def _scaling(run: Run, file: ModelFile) -> None:
+    from benchmarks.bench.scaling import knee_text
+    from benchmarks.bench.sweeps import sweeps
+
+    for backend, device in dict.fromkeys(backend_of(word) for word in run.options.backends):
+        points, ended = sweeps(file, backend, run.options.precisions[0], device, run.options, run.clock)
+        known = [point for point in points if point.subject in run.ledger.subjects]
+        run.ledger.scaling += known
+        for kind in dict.fromkeys(point.kind for point in points):
+            run.say(f"{file.name}: {knee_text([point for point in points if point.kind == kind])}")
+        for text in ended:
+            run.ledger.lacks(f"scaling of {file.name}", text)
 
 
 def _precisions(run: Run, file: ModelFile, backend: str) -> list[str]:

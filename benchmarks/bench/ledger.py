@@ -47,19 +47,18 @@ class Ledger:
         if one not in self.missing:
             self.missing.append(one)
 
-    def p50_ms(self, subject: str, batch: int) -> float | None:
-        """Median of a query that was measured, None if it was not."""
-        found = [m for m in self.measurements if m.subject == subject and m.batch == batch and m.scenario != "Server"]
-        return next((m.latency_ms.p50 for m in found if m.latency_ms), None)
-
     def expected_ms(self, subject: str, batch: int) -> float | None:
-        """What a query of `batch` faces may take, by the largest batch that was measured; None if none was."""
-        found = [m for m in self.measurements if m.subject == subject and m.latency_ms and m.scenario != "Server"]
-        if not found:
+        """What a query of `batch` faces may take, from the batch measured that is nearest; None if none was."""
+        times = {
+            m.batch: m.latency_ms.p50
+            for m in self.measurements
+            if m.subject == subject and m.scenario != "Server" and m.latency_ms
+        }
+        if not times:
             return None
-        near = max(found, key=lambda m: m.batch)
-        assert near.latency_ms is not None, near
-        return near.latency_ms.p50 * max(1.0, batch / max(1, near.batch))
+        below = [one for one in times if one <= batch]
+        near = max(below) if below else min(times)
+        return times[near] * batch / near if near else times[near]
 
     def result(self, conditions: Conditions, *, complete: bool) -> Result:
         models = []

@@ -29,7 +29,7 @@ from sdk.zoo import SHIPPED
 Say = Callable[[str], None]
 TOO_LONG = 2.5  # times the duration: a query that is expected to take longer is not measured
 RATIO_LONGEST = 1.0  # times the duration, of both queries together: slower pairs are not timed by turns
-REPEATS = 1  # of a point that was throttled or disturbed
+FRUITLESS = 3  # repetitions in a row that were disturbed too, after which none is tried any more
 
 
 class Session:
@@ -38,6 +38,7 @@ class Session:
     def __init__(self, options: Options, command: str, *, say: Say, clock: Clock | None = None) -> None:
         self.options, self.say, self.clock = options, say, clock or Clock()
         self.ledger = Ledger(command)
+        self._fruitless = 0
         self.files: list[ModelFile] = resolve_all(list(options.models or SHIPPED))
 
     def run(self) -> Result:
@@ -134,10 +135,9 @@ class Session:
             found = failed(runner, point, text)
         else:
             found = self._watched(runner, point)
-            for _ in range(REPEATS):
-                if found.error or not is_bad(found.flags):
-                    break
+            if not found.error and is_bad(found.flags) and self._fruitless < FRUITLESS:
                 again = self._watched(runner, point)
+                self._fruitless = self._fruitless + 1 if again.error or is_bad(again.flags) else 0
                 if not again.error and (not is_bad(again.flags) or _p50(again) < _p50(found)):
                     found = replace(again, flags=(*again.flags, "repeated"))
         self.ledger.measurements.append(found)
