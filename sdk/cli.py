@@ -1,4 +1,4 @@
-"""face-enhance: pictures and folders in, enhanced pictures out.
+"""face-enhance: pictures and folders in, enhanced pictures out; a video in, a video out.
 
 Exit codes: 0 all done (or already there), 1 some files failed, 2 wrong usage or nothing could start, 130 interrupted.
 """
@@ -13,12 +13,17 @@ import os
 import sys
 from collections.abc import Generator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sdk.errors import FaceTRTError, InputError
 from sdk.image.crop import BOX_KINDS
 from sdk.pictures import MAX_MEGAPIXELS
 from sdk.plan import load_boxes, plan_jobs
 from sdk.runtime.opening import BACKENDS, NETWORK_PRECISIONS
+from sdk.video.command import add_clip_options, is_clip, run_clip
+
+if TYPE_CHECKING:
+    from sdk.enhancer import FaceEnhancer
 
 __all__ = ["main"]
 
@@ -33,14 +38,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     parser = _parser()
     options = parser.parse_args(argv)
-    if options.json and not options.json.endswith(".json"):  # --json swallowed an input
+    if options.json and not options.json.endswith((".json", ".jsonl")):  # --json swallowed an input
         options.inputs.append(options.json)
         options.json = BESIDE
     if not options.inputs:
-        parser.error("expected at least one INPUT; got none; name a picture or a folder")
+        parser.error("expected at least one INPUT; got none; name a picture, a folder or a video")
+    if options.out is None:  # face-enhance IN OUT
+        if len(options.inputs) != 2:
+            parser.error(f"expected IN OUT, or INPUT... -o OUT; got {len(options.inputs)} without -o; name the output")
+        options.out = options.inputs.pop()
     try:
         with _told(quiet=options.quiet):
-            return _run(options)
+            return _run_clip(options) if is_clip(options.inputs) else _run(options)
     except FaceTRTError as error:
         sys.stderr.write(f"face-enhance: {error}\n")
         return USAGE
@@ -55,19 +64,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="face-enhance",
-        description="Finds small faces in pictures, makes them sharp, and finds 68 landmarks in each.",
+        description="Finds small faces in pictures and videos, makes them sharp, and finds 68 landmarks in each.",
         epilog="Exit codes: 0 all done or already there, 1 some files failed (the others are done), 2 wrong usage or "
         "nothing could start, 130 interrupted (finished files stay). An output that exists counts as done.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
-    add("inputs", nargs="*", metavar="INPUT", help="picture files and folders (walked with their subfolders)")
+    add(
+        "inputs",
+        nargs="*",
+        metavar="INPUT",
+        help="picture files and folders (walked with their subfolders), or a video",
+    )
     add(
         "-o",
         "--out",
-        required=True,
         metavar="OUT",
-        help="file for one picture (its suffix decides the format), or folder",
+        help="file for one picture or video (its suffix decides the format), or folder; IN OUT without -o does as well",
     )
     add("--aligned", action="store_true", help="pictures are square faces cut out already: enhance each as a whole")
     add("--boxes", metavar="FILE.json|x0,y0,x1,y1", help="faces' boxes in px instead of the detector's")
@@ -83,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
         "--json",
         nargs="?",
         const=BESIDE,
-        metavar="FILE.json",
+        metavar="FILE.json[l]",
         help="boxes, landmarks, scores, status and timings: one FILE.json, or without it OUT.json beside every output",
     )
     add("--compare", action="store_true", help="write NAME_compare too: before and after side by side")
@@ -96,7 +109,14 @@ def _parser() -> argparse.ArgumentParser:
     add("--force", action="store_true", help="do files again that are already there")
     add("--max-megapixels", type=float, default=MAX_MEGAPIXELS, metavar="N", help="refuse larger pictures")
     add("--quiet", action="store_true", help="say nothing but failures")
+    add_clip_options(parser)
     return parser
+
+
+def _run_clip(options: argparse.Namespace) -> int:
+    """One video. Raises FaceTRTError."""
+    options.json = options.json if options.json != BESIDE else f"{options.out}.jsonl"
+    return run_clip(options, _enhancer_of)
 
 
 @contextlib.contextmanager
@@ -137,8 +157,7 @@ def _run(options: argparse.Namespace) -> int:
     sources = [job.source for job in jobs]
     boxes = load_boxes(options.boxes, sources=sources) if options.boxes is not None else None
 
-    from sdk.enhancer import FaceEnhancer  # late: --help and wrong usage answer at once
-    from sdk.photo import PhotoOptions
+    from sdk.photo import PhotoOptions  # late: --help and wrong usage answer at once
     from sdk.run import Reports, run_jobs
 
     photo = PhotoOptions(
@@ -150,18 +169,23 @@ def _run(options: argparse.Namespace) -> int:
     )
     reports = Reports(file=Path(options.json) if options.json else None, beside=options.json == BESIDE)
 
-    def open_enhancer() -> FaceEnhancer:
-        return FaceEnhancer(
-            options.model,
-            backend=options.backend,
-            device=options.device,
-            precision=options.precision,
-            color="rgb",
-            detector=options.detector,
-            threads=options.threads,
-        )
+    return run_jobs(
+        jobs, photo, reports, open_enhancer=lambda: _enhancer_of(options), force=options.force, quiet=options.quiet
+    )
 
-    return run_jobs(jobs, photo, reports, open_enhancer=open_enhancer, force=options.force, quiet=options.quiet)
+
+def _enhancer_of(options: argparse.Namespace) -> FaceEnhancer:
+    from sdk.enhancer import FaceEnhancer
+
+    return FaceEnhancer(
+        options.model,
+        backend=options.backend,
+        device=options.device,
+        precision=options.precision,
+        color="rgb",
+        detector=options.detector,
+        threads=options.threads,
+    )
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """A clip in, a clip out: frames, times, sound, JSON lines, views; one face in the picture, the shipped networks."""
 
+import contextlib
 import io
 import json
 
@@ -8,6 +9,7 @@ import pytest
 from clips import frame_with
 from test_sdk_video_files import make_clip, sound_of
 
+from sdk.cli import main
 from sdk.enhancer import FaceEnhancer
 from sdk.errors import InputError, OutputError, StreamError
 from sdk.video.clip import ClipOptions, enhance_clip
@@ -106,3 +108,52 @@ def test_a_failure_leaves_what_was_done(clip, tmp_path):
         enhance_clip(clip, tmp_path / "out.mp4", broken, color="bgr")
     assert not (tmp_path / "out.mp4").exists()
     assert len(list(VideoFile(tmp_path / "out.part.mp4"))) == 8
+
+
+def command(*arguments) -> tuple[int, str]:
+    """face-enhance in this process: exit code and what it said."""
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+        try:
+            code = main([str(a) for a in arguments])
+        except SystemExit as error:
+            code = int(error.code or 0)
+    return code, said.getvalue()
+
+
+def test_the_command_makes_a_video_of_a_video_and_does_not_do_it_twice(clip, tmp_path):
+    target, report = tmp_path / "out.mp4", tmp_path / "faces.jsonl"
+    code, said = command(clip, target, "--threads", 1, "--view", "overlay", f"--json={report}")
+    assert code == 0 and "12 frames" in said and len(list(VideoFile(target))) == 12
+    assert len(report.read_text().splitlines()) == 12
+    before = target.stat().st_mtime_ns
+    code, said = command(clip, target)
+    assert code == 0 and "--force" in said and target.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    "arguments,reason",
+    [
+        (["--max-faces", "0"], "max-faces"),
+        (["--fps", "0"], "fps"),
+        (["--aligned"], "--aligned"),
+        (["--detect-every", "0"], "detect_every"),
+        (["--strength", "2"], "strength"),
+    ],
+)
+def test_wrong_options_of_the_command(clip, tmp_path, arguments, reason):
+    code, said = command(clip, tmp_path / "out.mp4", *arguments)
+    assert code == 2 and reason in said and list(tmp_path.iterdir()) == []
+
+
+def test_wrong_files_of_the_command(clip, tmp_path):
+    (tmp_path / "text.mp4").write_text("no video")
+    for given, out, reason in [
+        (tmp_path / "none.mp4", "a.mp4", "no file"),
+        (tmp_path / "text.mp4", "a.mp4", "FFmpeg"),
+        (clip, "a.txt", "ends in"),
+    ]:
+        code, said = command(given, tmp_path / out, "--threads", 1)
+        assert code == 2 and reason in said, said
+    code, said = command(clip)
+    assert code == 2 and "IN OUT" in said
