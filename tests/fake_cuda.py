@@ -12,6 +12,7 @@ import re
 import sys
 import threading
 
+from fake_graphs import Graphs
 from fake_kernels import Modules
 from fake_streams import BAD_HANDLE, CUresult, Failed, Streams
 
@@ -22,19 +23,18 @@ PRIMARY = 7  # the primary context of GPU 0; that of GPU 1 is 8
 ANYWHERE = {"cuInit", "cuDeviceGet", "cuDevicePrimaryCtxRetain", "cuDevicePrimaryCtxRelease", "cuCtxPushCurrent"}
 
 
-class FakeCuda(Streams, Modules):
+class FakeCuda(Streams, Graphs, Modules):
     """The module that sdk.runtime.gpu.Driver wraps. faults: function -> the status it answers, or what gives one."""
 
     CUresult = CUresult
     CUstreamCaptureMode = enum.IntEnum("CUstreamCaptureMode", ["CU_STREAM_CAPTURE_MODE_THREAD_LOCAL"])
-    CUpointer_attribute = enum.IntEnum(
-        "CUpointer_attribute", {"CU_POINTER_ATTRIBUTE_CONTEXT": 1, "CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL": 9}
-    )
-
+    POINTER = {"CU_POINTER_ATTRIBUTE_CONTEXT": 1, "CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL": 9}
+    CUpointer_attribute = enum.IntEnum("CUpointer_attribute", POINTER)
     CUdevice_attribute = enum.IntEnum("CUdevice_attribute", {"CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE": 38})
 
     def __init__(self, memory_bytes=1 << 30, gpus=1):
         Streams.__init__(self)
+        Graphs.__init__(self)
         Modules.__init__(self)
         self.lock = threading.RLock()
         self.memory_bytes, self.gpus = memory_bytes, gpus
@@ -104,12 +104,12 @@ class FakeCuda(Streams, Modules):
         ctypes.memmove(address, array.ctypes.data, array.nbytes)
         return address
 
-    def check(self, address, size, kind="device"):
+    def check(self, address, size, kind="device", what=""):
         """The address again, after a look whether so many bytes may be used there."""
         for start, (_, room, what, *_) in self.memory.items():
             if start <= address and address + size <= start + room and what == kind:
                 return address
-        self.problems.append(f"{size} bytes of {kind} memory at {address:#x} that are not (or no longer) allocated")
+        self.problems.append(f"{what}{size} bytes of {kind} memory at {address:#x}: not, or no longer, allocated")
         raise Failed("CUDA_ERROR_ILLEGAL_ADDRESS")
 
     def do_init(self, flags): ...
@@ -154,28 +154,29 @@ class FakeCuda(Streams, Modules):
         self.drop(self.memory, address, "device memory")
 
     def do_mem_free_host(self, address):  # does not wait: work that still uses it finds it gone
+        self.refuse_while_capturing()
         self.drop(self.memory, address, "host memory")
 
     def copy(self, target, source, size, stream, *checks):
         def work():
-            for address, kind in checks:
-                self.check(address, size, kind)
-            ctypes.memmove(target, source, size)
+            ctypes.memmove(target, source, size if all(self.check(one, size, kind) for one, kind in checks) else 0)
 
-        self.launch(stream, work)
+        self.launch(stream, work, kind="memcpy")
 
     def do_memcpy_htod_async(self, target, source, size, stream):
         self.copy(target, source, size, stream, (target, "device"), (source, "host"))
 
     def do_memcpy_dtoh_async(self, target, source, size, stream):
         pinned = any(kind == "host" and a <= target < a + n for a, (_, n, kind, *_) in self.memory.items())
+        if self.capturing(stream) and not pinned:
+            self.problems.append("a graph that writes to pageable memory of the host")
         self.copy(target, source, size, stream, (source, "device"), *([(target, "host")] if pinned else []))
 
     def do_memcpy_dtod_async(self, target, source, size, stream):
         self.copy(target, source, size, stream, (target, "device"), (source, "device"))
 
     def do_memsetd8_async(self, target, value, size, stream):
-        self.launch(stream, lambda: ctypes.memset(self.check(target, size), value, size))
+        self.launch(stream, lambda: ctypes.memset(self.check(target, size), value, size), kind="memset")
 
     def do_pointer_get_attribute(self, attribute, address):
         for start, (_, size, kind, index, context) in self.memory.items():

@@ -1,8 +1,7 @@
-"""Streams, events and graphs of the fake driver: queues of functions that run when somebody waits."""
+"""Streams and events of the fake driver: queues of functions that run when somebody waits. Captures: fake_graphs."""
 
 import collections
 import enum
-import threading
 
 STATUSES = dict(
     CUDA_SUCCESS=0,
@@ -17,6 +16,7 @@ STATUSES = dict(
     CUDA_ERROR_NO_BINARY_FOR_GPU=209,
     CUDA_ERROR_UNSUPPORTED_PTX_VERSION=222,
     CUDA_ERROR_INVALID_HANDLE=400,
+    CUDA_ERROR_ILLEGAL_STATE=401,
     CUDA_ERROR_NOT_FOUND=500,
     CUDA_ERROR_NOT_READY=600,
     CUDA_ERROR_ILLEGAL_ADDRESS=700,
@@ -24,6 +24,11 @@ STATUSES = dict(
     CUDA_ERROR_LAUNCH_FAILED=719,
     CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED=900,
     CUDA_ERROR_STREAM_CAPTURE_INVALIDATED=901,
+    CUDA_ERROR_STREAM_CAPTURE_UNMATCHED=903,
+    CUDA_ERROR_STREAM_CAPTURE_UNJOINED=904,
+    CUDA_ERROR_STREAM_CAPTURE_ISOLATION=905,
+    CUDA_ERROR_CAPTURED_EVENT=907,
+    CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD=908,
 )
 CUresult = enum.IntEnum("CUresult", STATUSES)
 BAD_HANDLE = CUresult.CUDA_ERROR_INVALID_HANDLE
@@ -35,10 +40,10 @@ class Failed(Exception):  # noqa: N818 (a status on its way out)
 
 
 class Stream:
-    """A queue, and what is being captured from it, if anything."""
+    """A queue, and the capture that it takes part in, if any."""
 
     def __init__(self):
-        self.queue, self.captured, self.spoilt, self.capturer = collections.deque(), None, False, None
+        self.queue, self.capture = collections.deque(), None
 
     def drain(self, until=lambda: False):
         while self.queue and not until():
@@ -50,17 +55,20 @@ class Streams:
 
     def __init__(self):
         self.streams = {1: Stream()}  # handle 1: the legacy default stream
-        self.events, self.graphs, self.executables = {}, {}, {}
+        self.events = {}
         self.problems = []
         self._next = 1000
 
-    def launch(self, stream, work):
-        """Put a function on a stream, or into the graph being captured from it."""
+    def launch(self, stream, work, **what):
+        """Put a function on a stream, or into the graph being captured; `what` it is: see fake_graphs.Node."""
         target = self.stream(stream)
-        (target.queue if target.captured is None else target.captured).append(work)
+        if target.capture is None:
+            target.queue.append(work)
+        else:
+            target.capture.add(target, work, **what)
 
     def capturing(self, stream):
-        return self.stream(stream).captured is not None
+        return self.stream(stream).capture is not None
 
     def stream(self, handle):
         if handle not in self.streams:
@@ -68,18 +76,17 @@ class Streams:
             raise Failed(BAD_HANDLE)
         return self.streams[handle]
 
+    def event(self, handle):
+        if handle not in self.events:
+            self.problems.append(f"an event {handle} that is not there")
+            raise Failed(BAD_HANDLE)
+        return self.events[handle]
+
     def drop(self, table, handle, what):
         if handle not in table:
             self.problems.append(f"{what} {handle} freed twice, or never made")
             raise Failed(BAD_HANDLE)
         return table.pop(handle)
-
-    def refuse_while_capturing(self):
-        """As thread-local capture does: allocating and waiting spoil the capture of the same thread."""
-        for stream in self.streams.values():
-            if stream.capturer == threading.get_ident():
-                stream.spoilt = True
-                raise Failed("CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED")
 
     def handle(self):
         self._next += 1
@@ -91,68 +98,50 @@ class Streams:
         return handle
 
     def do_stream_destroy(self, handle):
-        self.drop(self.streams, handle, "stream").drain()
+        stream = self.drop(self.streams, handle, "stream")
+        if stream.capture is not None:
+            self.problems.append(f"stream {handle} destroyed while it is captured")
+        stream.drain()
 
     def do_stream_synchronize(self, handle):
-        self.refuse_while_capturing()
+        self.refuse_while_capturing(self.stream(handle))
         self.stream(handle).drain()
 
     def do_event_create(self, flags):
         handle = self.handle()
-        self.events[handle] = {"done": True, "stream": Stream()}
+        self.events[handle] = {"done": True, "stream": Stream(), "mark": None}
         return handle
 
     def do_event_destroy(self, handle):
         self.drop(self.events, handle, "event")
 
     def do_event_record(self, handle, stream):
-        event = self.events[handle]
-        event.update(done=False, stream=self.stream(stream))
+        event, target = self.event(handle), self.stream(stream)
+        if target.capture is not None:
+            event["mark"] = target.capture.mark(target)
+            return
+        event.update(done=False, stream=target, mark=None)
         self.launch(stream, lambda: event.update(done=True))
 
     def do_event_query(self, handle):
-        if not self.events[handle]["done"]:
+        self.refuse_while_capturing()
+        if self.event(handle)["mark"]:
+            raise Failed("CUDA_ERROR_CAPTURED_EVENT")
+        if not self.event(handle)["done"]:
             raise Failed("CUDA_ERROR_NOT_READY")
 
     def do_event_synchronize(self, handle):
-        event = self.events[handle]
+        self.refuse_while_capturing()
+        event = self.event(handle)
+        if event["mark"]:
+            raise Failed("CUDA_ERROR_CAPTURED_EVENT")
         event["stream"].drain(lambda: event["done"])
 
     def do_stream_wait_event(self, stream, handle, flags):
-        event = self.events[handle]
-        self.launch(stream, lambda: event["stream"].drain(lambda: event["done"]))
-
-    def do_stream_begin_capture(self, handle, mode):
-        stream = self.stream(handle)
-        stream.captured, stream.spoilt, stream.capturer = [], False, threading.get_ident()
-
-    def do_stream_end_capture(self, handle):
-        stream = self.stream(handle)
-        captured, spoilt = stream.captured, stream.spoilt
-        stream.captured, stream.spoilt, stream.capturer = None, False, None
-        if spoilt:
-            raise Failed("CUDA_ERROR_STREAM_CAPTURE_INVALIDATED")
-        graph = self.handle()
-        self.graphs[graph] = captured
-        return graph
-
-    def do_graph_get_nodes(self, graph):
-        return [], len(self.graphs[graph])
-
-    def do_graph_instantiate(self, graph, flags):
-        executable = self.handle()
-        self.executables[executable] = list(self.graphs[graph])
-        return executable
-
-    def do_graph_launch(self, executable, stream):
-        if executable not in self.executables:
-            self.problems.append("a graph launched after it was destroyed")
-            raise Failed(BAD_HANDLE)
-        for work in self.executables[executable]:
-            self.launch(stream, work)
-
-    def do_graph_destroy(self, graph):
-        self.drop(self.graphs, graph, "graph")
-
-    def do_graph_exec_destroy(self, executable):
-        self.drop(self.executables, executable, "graph executable")
+        event, target = self.event(handle), self.stream(stream)
+        if event["mark"]:
+            event["mark"][0].joined_by(target, event["mark"])
+        elif target.capture is not None:
+            target.capture.spoil("CUDA_ERROR_STREAM_CAPTURE_ISOLATION")  # it would depend on work outside of the graph
+        else:
+            self.launch(stream, lambda: event["stream"].drain(lambda: event["done"]))

@@ -26,6 +26,7 @@ LEGACY_STREAM = 1  # CU_STREAM_LEGACY: the default stream, which waits for all o
 NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: does not wait for the default stream
 NO_TIMING = 2  # CU_EVENT_DISABLE_TIMING: such events cost next to nothing
 NOT_READY = 600  # CUDA_ERROR_NOT_READY
+KERNEL_NODE = 0  # CU_GRAPH_NODE_TYPE_KERNEL
 MIB = 2**20
 
 log = logging.getLogger("facetrt")
@@ -105,6 +106,7 @@ class Resource:
 
     def __init__(self, device: Device, free: str, handle: Any) -> None:
         self.device = device
+        self.handle: Any = handle
         self._free = weakref.finalize(self, _free_resource, device, free, handle)
         self._free.atexit = False
 
@@ -170,8 +172,7 @@ class Event(Resource):
 
     def __init__(self, device: Device, stream: int) -> None:
         """Records the point now; `stream` is a CUDA handle. The device must be current."""
-        self.handle: Any = device.driver("cuEventCreate", NO_TIMING)
-        super().__init__(device, "cuEventDestroy", self.handle)
+        super().__init__(device, "cuEventDestroy", device.driver("cuEventCreate", NO_TIMING))
         device.driver("cuEventRecord", self.handle, stream)
 
     def passed(self) -> bool:
@@ -191,7 +192,7 @@ class Stream(Resource):
         with device.current():
             native = device.driver("cuStreamCreate", NON_BLOCKING)
         super().__init__(device, "cuStreamDestroy", native)
-        self.handle = int(native)
+        self.handle: int = int(native)
 
     def synchronize(self) -> None:
         """Wait on the host for all work so far. The device must be current."""
@@ -211,7 +212,7 @@ class Stream(Resource):
 class Graph(Resource):
     """Work recorded from a stream, launched again as one."""
 
-    def __init__(self, stream: Stream, work: Callable[[], None]) -> None:
+    def __init__(self, stream: Stream, work: Callable[[], None], *, editable: bool = False) -> None:
         """Records what `work` puts on the stream; nothing runs yet. The device must be current. Raises BackendError.
 
         Thread-local capture: CUDA calls of other threads neither enter the graph nor spoil it.
@@ -226,17 +227,57 @@ class Graph(Resource):
             if results and results[0] is not None and int(results[0]):
                 driver("cuGraphDestroy", results[0])
             raise
-        recorded = driver("cuStreamEndCapture", stream.handle)
+        template = Resource(device, "cuGraphDestroy", driver("cuStreamEndCapture", stream.handle))
         try:
-            _nodes, count = driver("cuGraphGetNodes", recorded)
+            _nodes, count = driver("cuGraphGetNodes", template.handle)
             if not count:  # TensorRT on another device records nothing and says nothing
                 raise BackendError("work in the recorded CUDA graph", "an empty graph", "pass graphs=False")
-            self._executable: Any = driver("cuGraphInstantiate", recorded, 0)
-        finally:
-            driver("cuGraphDestroy", recorded)
-        super().__init__(device, "cuGraphExecDestroy", self._executable)
+            self._kernels = _kernel_nodes(driver, template.handle, int(count)) if editable else {}
+            executable = driver("cuGraphInstantiate", template.handle, 0)
+        except BackendError:
+            template.close()
+            raise
+        super().__init__(device, "cuGraphExecDestroy", executable)
+        self._template: Resource | None = template  # its nodes name what edit() changes
+        if not editable:
+            template.close()
         self._stream = stream.handle
 
     def launch(self) -> None:
         """Put the recorded work on the stream. The device must be current."""
-        self.device.driver("cuGraphLaunch", self._executable, self._stream)
+        self.device.driver("cuGraphLaunch", self.handle, self._stream)
+
+    def edit(
+        self,
+        function: int,  # CUDA handle of a kernel that was recorded exactly once
+        args: ctypes.Structure,  # copied before this returns
+        *,
+        grid: tuple[int, int, int],
+        block: tuple[int, int, int],
+    ) -> None:
+        """Other arguments for a kernel of an editable graph, in launches from now on. The device must be current."""
+        pointers = (ctypes.c_void_p * 1)(ctypes.addressof(args))
+        parameters: Any = self.device.driver.module.CUDA_KERNEL_NODE_PARAMS()
+        parameters.func = function
+        parameters.gridDimX, parameters.gridDimY, parameters.gridDimZ = grid
+        parameters.blockDimX, parameters.blockDimY, parameters.blockDimZ = block
+        parameters.sharedMemBytes, parameters.kernelParams = 0, ctypes.addressof(pointers)
+        node = self._kernels[function]
+        self.device.driver("cuGraphExecKernelNodeSetParams", self.handle, node, parameters)
+
+    def close(self) -> None:
+        super().close()
+        if self._template is not None:
+            self._template.close()
+
+
+def _kernel_nodes(driver: gpu.Driver, graph: Any, count: int) -> dict[int, Any]:
+    """Nodes of a graph by their kernel; those of kernels that are there more than once, or have no handle, left out."""
+    nodes, _count = driver("cuGraphGetNodes", graph, count)
+    found: dict[int, list[Any]] = {}
+    for node in nodes:
+        if int(driver("cuGraphNodeGetType", node)) == KERNEL_NODE:
+            status, parameters = driver.module.cuGraphKernelNodeGetParams(node)
+            if int(status) == 0:  # else a kernel of a library, which may be hidden
+                found.setdefault(int(parameters.func), []).append(node)
+    return {function: several[0] for function, several in found.items() if function and len(several) == 1}

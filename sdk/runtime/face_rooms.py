@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,8 @@ from sdk.runtime.interop import DeviceArray
 
 __all__ = ["Rooms", "rows_of"]
 
+AnyBuffer = TypeVar("AnyBuffer", Buffer, PinnedBuffer)
+
 
 class Rooms:
     """Arrays for work on one stream. A name's memory is used anew by every array() of it; it grows in powers of two.
@@ -20,8 +23,10 @@ class Rooms:
     What was replaced is freed by settle(), to be called after the stream was waited for.
     """
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: Device, *, moved: Callable[[], None] | None = None) -> None:
+        """moved: called when memory was replaced by more, so that nobody keeps its old address."""
         self.device = device
+        self._moved = moved
         self._buffers: dict[str, Buffer] = {}
         self._pinned: dict[str, PinnedBuffer] = {}
         self._retired: list[Buffer | PinnedBuffer] = []
@@ -31,9 +36,8 @@ class Rooms:
         size_bytes = _bytes(shape, dtype)
         held = self._buffers.get(name)
         if held is None or held.size_bytes < size_bytes:
-            if held is not None:
-                self._retired.append(held)
-            held = self._buffers[name] = Buffer(self.device, _room(size_bytes), name)
+            larger = self._buffers[name] = Buffer(self.device, _room(size_bytes), name)
+            held = self._replace(held, larger)
         return DeviceArray(self.device, held.pointer, shape, dtype, owner=held, stream=stream)
 
     def host(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:  # [*shape]
@@ -41,9 +45,8 @@ class Rooms:
         size_bytes = _bytes(shape, dtype)
         held = self._pinned.get(name)
         if held is None or held.size_bytes < size_bytes:
-            if held is not None:
-                self._retired.append(held)
-            held = self._pinned[name] = PinnedBuffer(self.device, _room(size_bytes), name)
+            larger = self._pinned[name] = PinnedBuffer(self.device, _room(size_bytes), name)
+            held = self._replace(held, larger)
         return held.array(shape, dtype)
 
     def put(
@@ -67,6 +70,13 @@ class Rooms:
         if found.size:
             self.device.copy_out(found.ctypes.data, array.pointer, array.size_bytes, stream)
         return found
+
+    def _replace(self, held: Buffer | PinnedBuffer | None, larger: AnyBuffer) -> AnyBuffer:
+        if held is not None:
+            self._retired.append(held)
+            if self._moved is not None:
+                self._moved()
+        return larger
 
     def settle(self) -> None:
         """Free what was replaced."""

@@ -38,7 +38,7 @@ def luma_tail(
     faces = look.take("lr", lr, np.float32, "N", 3, "size", "size")
     target = look.take("out", out, np.uint8, "N", "S", "S", 3, writable=True)
     N, S, size = (look.sizes[letter] for letter in ("N", "S", "size"))
-    if size < 1 or S < size or S % size:
+    if size < 1 or size > S or S % size:
         raise InputError(f"sr of a multiple of {size} px a side", str(S), "see ModelSpec.scale")
     args = LumaTailArgs(
         sr=source.pointer,
@@ -51,7 +51,7 @@ def luma_tail(
         capacity=look.faces("sr"),
     )
     order = [2, 1, 0] if bgr else [0, 1, 2]
-    own = RGB_FROM_YCBCR[order, 0]  # [3] of a level of luminance; its offset, as gain and shift, goes into the last column
+    own = RGB_FROM_YCBCR[order, 0]  # [3] of a level of luminance
     colours = RGB_FROM_YCBCR[order, 1:] @ YCBCR_FROM_RGB[1:]  # [3, 3] of the face's R, G, B by way of Cb and Cr
     for k, row in enumerate(colours.tolist()):
         args.colour[k][:] = [*row, float(own[k] * (shift - YCBCR_OFFSET[0]))]
@@ -59,6 +59,4 @@ def luma_tail(
     if N:
         kind = "f16" if source.dtype == np.float16 else "f32"
         grid = (-(-S * S // THREADS), N, 1)
-        kernels.launch(
-            "luma_tail", f"luma_tail_{kind}", args, grid=grid, block=(THREADS, 1, 1), stream=stream.handle
-        )
+        kernels.launch("luma_tail", f"luma_tail_{kind}", args, grid=grid, block=(THREADS, 1, 1), stream=stream.handle)

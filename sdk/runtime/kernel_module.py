@@ -71,6 +71,10 @@ class KernelSet:
         """Where the code of a .cu file came from, for people."""
         return self._module(name).code.origin
 
+    def function(self, name: str, kernel: str) -> int:
+        """CUDA's handle of an entry point. Raises BackendError. The device must be current."""
+        return int(self._module(name).function(kernel))
+
     def launch(
         self,
         name: str,  # "paste": the .cu file

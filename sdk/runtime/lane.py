@@ -15,7 +15,7 @@ import contextlib
 import logging
 import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,6 +80,7 @@ class Bucket:
         engine.api.set_shape(context, engine.source.name, shape)
         self.output_shapes = {one.name: trt_context.output_shape(context, one.name) for one in engine.outputs}
         self.graph: Graph | None = None
+        self.longer: dict[object, Graph] = {}  # graphs of more than the inference, by whoever recorded them
         self._graphs = engine.graphs
         self._addresses: dict[str, int] = {}
         self._plain_runs = 0
@@ -97,30 +98,45 @@ class Bucket:
         if fixed and self.graph is not None:
             self.graph.launch()
             return
+        if fixed and self.recordable:
+            self._address(addresses)
+            self.graph = self.record(lambda: self._engine.api.enqueue(self.context, self._stream.handle))
+            if self.graph is not None:
+                self.graph.launch()
+                return
+        self.enqueue_plain(addresses)
+
+    def enqueue_plain(self, addresses: Mapping[str, int]) -> None:
+        """The same without a graph of its own: what a longer graph records."""
+        self._address(addresses)
+        self._engine.api.enqueue(self.context, self._stream.handle)
+        self._plain_runs += 1
+
+    @property
+    def recordable(self) -> bool:
+        """May a graph with this inference be recorded now? Not before it has run once, nor after a failure."""
+        return self._graphs and self._plain_runs >= WARM_UP_RUNS
+
+    def record(self, work: Callable[[], None], *, editable: bool = False) -> Graph | None:
+        """A graph of `work`, which holds this inference; None, for good, when it cannot be recorded."""
+        try:
+            return Graph(self._stream, work, editable=editable)
+        except BackendError as error:
+            self._graphs = False
+            log.warning("%s runs without a CUDA graph for %s: %s", self._engine.name, self.shape, str(error))
+            return None
+
+    def moved(self) -> list[Graph]:
+        """Its buffers were replaced: forget the graphs, which know the old addresses, and return them to be retired."""
+        gone = [*self.longer.values(), *([] if self.graph is None else [self.graph])]
+        self.graph, self.longer = None, {}
+        return gone
+
+    def _address(self, addresses: Mapping[str, int]) -> None:
         for name, address in addresses.items():
             if self._addresses.get(name) != address:
                 self._engine.api.set_address(self.context, name, address)
                 self._addresses[name] = address
-        if fixed and self._graphs and self._plain_runs >= WARM_UP_RUNS and self._capture():
-            return
-        self._engine.api.enqueue(self.context, self._stream.handle)
-        self._plain_runs += 1
-
-    def _capture(self) -> bool:
-        """Record a graph and launch it; False, for good, when this engine cannot be recorded."""
-        try:
-            self.graph = Graph(self._stream, lambda: self._engine.api.enqueue(self.context, self._stream.handle))
-        except BackendError as error:
-            self._graphs = False
-            log.warning("%s runs without a CUDA graph for %s: %s", self._engine.name, self.shape, str(error))
-            return False
-        self.graph.launch()
-        return True
-
-    def moved(self) -> list[Graph]:
-        """Its buffers were replaced: forget the graph, which knows the old addresses, and return it to be retired."""
-        graph, self.graph = self.graph, None
-        return [] if graph is None else [graph]
 
 
 class Lane:
@@ -178,9 +194,13 @@ class Lane:
         old = growing.reserve(bucket.size_bytes(tensor))
         if old is not None:
             self._retired.append(old)
-            for one in self._buckets.values():
-                self._retired += one.moved()
+            self.forget_graphs()
         return growing.buffer.pointer
+
+    def forget_graphs(self) -> None:
+        """Memory that graphs know of has moved: record them anew."""
+        for one in self._buckets.values():
+            self._retired += one.moved()
 
     def settle(self) -> None:
         """Wait for all work so far, then free what was retired."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sdk.errors import BackendError
 
-__all__ = ["Part", "Profile", "split"]
+__all__ = ["Part", "Profile", "bucketed", "split"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,12 @@ def split(
         profile = min(roomy, key=cost)
         parts.append(Part(profile, start, count, max(count, profile.smallest[0])))
     return parts
+
+
+def bucketed(part: Part) -> Part:
+    """The part with its rows raised to a power of two, as far as its profile goes: one CUDA graph serves them."""
+    rows = 1 << (part.rows - 1).bit_length()
+    return replace(part, rows=min(rows, part.profile.largest[0]))
 
 
 def _words(profile: Profile) -> str:
