@@ -17,6 +17,7 @@ import ctypes
 import hashlib
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -65,6 +66,18 @@ def missing() -> str:
 needs_compiler = pytest.mark.skipif(bool(missing()), reason=missing() or "compiler present")
 
 
+def included(source: Path) -> list[Path]:
+    """The file and what it includes of ours: an edit elsewhere compiles nothing anew."""
+    found, queue = {source}, [source]
+    while queue:
+        for name in re.findall(r'^\s*#\s*include\s+"([^"]+)"', queue.pop().read_text(), re.MULTILINE):
+            places = [folder / name for folder in (source.parent, source.parent / "host")]
+            more = {path for path in places if path.is_file()} - found
+            found |= more
+            queue += more
+    return sorted(found)
+
+
 def compiled(
     source: Path,
     *,
@@ -77,9 +90,8 @@ def compiled(
     command = ["g++", *FLAGS, *extra, *FORM]
     command += ["-isystem", str(cuda_include())]
     digest = hashlib.sha256(repr(command).encode())  # not of the folder: copies with a planted fault are kept too
-    for path in sorted(source.parent.rglob("*")):
-        if path.suffix in (".cu", ".cuh", ".hpp") and (path == source or path.suffix != ".cu"):
-            digest.update(path.name.encode() + path.read_bytes())
+    for path in included(source):
+        digest.update(path.name.encode() + path.read_bytes())
     folder = Path(tempfile.gettempdir()) / f"facetrt-kernels-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     assert folder.stat().st_uid == os.getuid(), f"{folder} belongs to somebody else"

@@ -7,11 +7,12 @@ import pytest
 
 from sdk.errors import BackendError, InputError
 from sdk.image.crop import crop
-from sdk.image.nv12 import Nv12Frame, crop_nv12
+from sdk.image.crop import crop_affine as affine_reference
+from sdk.image.nv12 import Nv12Frame, crop_affine_nv12, crop_nv12
 from sdk.image.pixels import to_network
 from sdk.runtime.device import Graph
 from sdk.runtime.interop import DeviceArray
-from sdk.runtime.kernel_crop import LEVELS, crop_norm, network_colours
+from sdk.runtime.kernel_crop import LEVELS, crop_affine, crop_norm, network_colours
 from sdk.runtime.kernel_frames import DeviceNv12
 from sdk.spec import ModelSpec
 
@@ -98,6 +99,56 @@ def test_nv12_equals_the_reference(gpu, siting):
     np.testing.assert_allclose(gpu.get(out).transpose(0, 2, 3, 1), expected, atol=5e-3)
 
 
+def turned(angle, scale, x, y):
+    """A map from the crop to the frame."""
+    c, s = scale * np.cos(angle), scale * np.sin(angle)
+    return [[c, -s, x], [s, c, y]]
+
+
+TURNED = np.array([turned(0.4, 1.3, 20, 8), turned(-2.0, 0.5, 30, 50), turned(0.0, 3.0, -5, 2)])
+
+
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_turned_faces_equal_the_reference(gpu, spec, dtype):
+    out, status = gpu.room((3, spec.channels, 17, 17), dtype), gpu.room((3,), np.int32)
+    maps, colours = gpu.put(TURNED, np.float32), network_colours(spec, "bgr")
+    crop_affine(gpu.kernels, gpu.put(FRAME), maps, out=out, colours=colours, stream=gpu.stream, status=status)
+    crops = affine_reference(FRAME, TURNED.astype(np.float32), size=17)
+    expected = to_network(np.ascontiguousarray(crops[..., ::-1]), spec)
+    level = 2e-3 * max(np.abs(colours[:, :3]).sum(axis=1).max(), 1 / 255)
+    tolerance = level + (np.abs(expected).max() * 2.0**-11 if dtype == np.float16 else 0.0)
+    assert np.abs(gpu.get(out) - expected).max() <= tolerance
+    assert not gpu.get(status).any()
+
+
+@pytest.mark.parametrize("kind", ["bgr", "nv12"])
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+@pytest.mark.parametrize("way", ["windows", "maps"])
+def test_hwc8_holds_the_same_and_zeros(gpu, kind, spec, way):
+    """Eight channels a pixel, as TensorRT's HWC8 has them: those past the network's are 0."""
+    y, uv = RNG.integers(16, 236, (60, 83), np.uint8), RNG.integers(16, 241, (30, 42, 2), np.uint8)
+    frame = gpu.put(FRAME) if kind == "bgr" else DeviceNv12(gpu.put(y), gpu.put(uv))
+    boxes = gpu.put(WINDOWS if way == "windows" else TURNED, np.float32)
+    cut = crop_norm if way == "windows" else crop_affine
+    planes, pixels = gpu.room((3, spec.channels, 16, 16), np.float16), gpu.room((3, 16, 16, 8), np.float16)
+    given = dict(colours=network_colours(spec, "bgr"), stream=gpu.stream)
+    cut(gpu.kernels, frame, boxes, out=planes, **given)
+    cut(gpu.kernels, frame, boxes, out=pixels, layout="hwc8", **given)
+    found = gpu.get(pixels)
+    np.testing.assert_array_equal(found[..., : spec.channels].transpose(0, 3, 1, 2), gpu.get(planes))
+    assert not found[..., spec.channels :].any()
+
+
+def test_turned_faces_of_nv12(gpu):
+    y, uv = RNG.integers(16, 236, (60, 83), np.uint8), RNG.integers(16, 241, (30, 42, 2), np.uint8)
+    out = gpu.room((3, 3, 16, 16), np.float32)
+    maps, frame = gpu.put(TURNED, np.float32), DeviceNv12(gpu.put(y), gpu.put(uv))
+    crop_affine(gpu.kernels, frame, maps, out=out, colours=LEVELS, stream=gpu.stream)
+    expected = crop_affine_nv12(Nv12Frame(y, uv), TURNED.astype(np.float32), size=16)
+    np.testing.assert_allclose(gpu.get(out).transpose(0, 2, 3, 1), expected, atol=5e-3)
+
+
 def test_one_graph_serves_a_changing_number_of_faces(gpu):
     """Count and windows lie in the GPU's memory: captured once, replayed with others."""
     gpu.kernels.prepare("crop_norm")
@@ -160,7 +211,7 @@ BAD = {
     "few rooms": (dict(out=lambda gpu: gpu.room((2, 3, 16, 16), np.float32)), "out of shape .N=3"),
     "oblong room": (dict(out=lambda gpu: gpu.room((3, 3, 16, 17), np.float32)), "out of shape"),
     "byte room": (dict(out=lambda gpu: gpu.room((3, 3, 16, 16), np.uint8)), "out of float32 or float16"),
-    "two channels": (dict(out=lambda gpu: gpu.room((3, 2, 16, 16), np.float32)), "colours"),
+    "two channels": (dict(out=lambda gpu: gpu.room((3, 2, 16, 16), np.float32)), "out of shape .N=3, 3, size"),
     "long count": (dict(count=lambda gpu: gpu.put([1, 2], np.int32)), "count of shape"),
     "short status": (dict(status=lambda gpu: gpu.room((2,), np.int32)), "status of shape"),
 }

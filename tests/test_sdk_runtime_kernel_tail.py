@@ -75,6 +75,12 @@ def test_enlarge_equals_to_network(gpu, spec):
         gpu.kernels, gpu.put(lr.transpose(0, 3, 1, 2)), out=out, colours=network_colours(spec, "rgb"), stream=gpu.stream
     )
     np.testing.assert_allclose(gpu.get(out), wanted, atol=1e-5 * max(1.0, np.abs(wanted).max()))
+    pixels = gpu.room((2, *wanted.shape[2:], 8), np.float16)
+    small, colours = gpu.put(lr.transpose(0, 3, 1, 2)), network_colours(spec, "rgb")
+    enlarge(gpu.kernels, small, out=pixels, colours=colours, stream=gpu.stream, layout="hwc8")
+    found = gpu.get(pixels).transpose(0, 3, 1, 2)
+    np.testing.assert_array_equal(found[:, : spec.channels], gpu.get(out).astype(np.float16))
+    assert not found[:, spec.channels :].any()
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.float16, np.float32])

@@ -6,6 +6,7 @@ there: kernels themselves check nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -16,9 +17,10 @@ from sdk.errors import InputError
 from sdk.runtime.device import Device, Stream
 from sdk.runtime.interop import DeviceArray, from_device
 
-__all__ = ["MOST_FACES", "Arguments"]
+__all__ = ["MOST_ELEMENTS", "MOST_FACES", "Arguments", "check_numbers"]
 
 MOST_FACES = 65535  # CUDA's limit of gridDim.y, which counts the faces; batches are hundreds at most
+MOST_ELEMENTS = 2**31 - 1  # of what a kernel counts in int32: cells of a plane, pixels of a picture
 ALIGNMENT_BYTES = 16  # of arrays that kernels read as vectors
 
 
@@ -26,6 +28,10 @@ class Arguments:
     """Arrays of one launch. Sizes named by a letter must be the same wherever the letter stands."""
 
     def __init__(self, device: Device, stream: Stream) -> None:
+        """Raises InputError for a stream that is closed or of another GPU."""
+        if stream.closed or stream.device.index != device.index:
+            got = "a closed one" if stream.closed else f"one of cuda:{stream.device.index}"
+            raise InputError(f"an open stream of cuda:{device.index}", got, "make one with sdk.runtime.device.Stream")
         self.device, self.stream = device, stream
         self.sizes: dict[str, int] = {}
 
@@ -58,9 +64,16 @@ class Arguments:
             raise InputError(expected, f"{found.pointer:#x}", "pass a whole allocation, or a copy")
         return found
 
-    def optional(self, name: str, array: object | None, dtype: npt.DTypeLike, *shape: int | str) -> int:
-        """Address of an array to write to or read from, 0 for None."""
-        return 0 if array is None else self.take(name, array, dtype, *shape, writable=True).pointer
+    def optional(
+        self,
+        name: str,
+        array: object | None,
+        dtype: npt.DTypeLike,
+        *shape: int | str,
+        writable: bool = True,
+    ) -> int:
+        """Address of an array, 0 for None. Raises InputError."""
+        return 0 if array is None else self.take(name, array, dtype, *shape, writable=writable).pointer
 
     def faces(self, name: str, letter: str = "N") -> int:
         """The number of faces bound to the letter. Raises InputError beyond what a grid takes."""
@@ -79,6 +92,13 @@ class Arguments:
             text = ", ".join(f"{one}={self.sizes[one]}" if one in self.sizes else str(one) for one in wanted)
             raise InputError(f"{name} of shape [{text}]", f"shape {list(shape)}", "make it fit the other arguments")
         self.sizes = sizes
+
+
+def check_numbers(**numbers: float) -> None:
+    """Raises InputError for one that is NaN or infinite."""
+    wrong = {name: value for name, value in numbers.items() if not math.isfinite(value)}
+    if wrong:
+        raise InputError(f"finite {', '.join(wrong)}", f"{wrong}", "see how the network was built")
 
 
 def _dtypes(dtypes: Any) -> list[np.dtype[Any]]:

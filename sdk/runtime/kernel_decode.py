@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from sdk.errors import InputError
@@ -9,7 +11,7 @@ from sdk.image.heatmap import DECODE_MODES
 from sdk.runtime.device import Stream
 from sdk.runtime.interop import DeviceArray
 from sdk.runtime.kernel_args import HeatmapDecodeArgs
-from sdk.runtime.kernel_checks import Arguments
+from sdk.runtime.kernel_checks import MOST_ELEMENTS, Arguments
 from sdk.runtime.kernel_module import KernelSet
 
 __all__ = ["CENTROID_RADIUS", "LAYOUTS", "MAX_BLUR", "MAX_CELLS", "heatmap_decode"]
@@ -50,13 +52,15 @@ def heatmap_decode(
     landmarks = look.take("out", out, np.float32, "N", "K", 4, writable=True, aligned=True)
     maps, channels = _maps(look, heatmaps, layout)
     N, K, H, W = (look.sizes[letter] for letter in ("N", "K", "H", "W"))
-    if mode not in DECODE_MODES or not 1 <= blur <= MAX_BLUR or blur % 2 == 0 or not scale > 0.0:
+    if mode not in DECODE_MODES or not 1 <= blur <= MAX_BLUR or blur % 2 == 0 or not 0.0 < scale < math.inf:
         got = f"mode={mode!r}, blur={blur}, scale={scale}"
-        raise InputError(f"a mode of {DECODE_MODES}, an odd blur up to {MAX_BLUR}, scale > 0", got, "correct them")
+        raise InputError(
+            f"a mode of {DECODE_MODES}, an odd blur up to {MAX_BLUR}, finite scale > 0", got, "correct them"
+        )
     args = HeatmapDecodeArgs(
         maps=maps.pointer,
-        matrices=look.optional("matrices", matrices, np.float32, "N", 2, 3),
-        count=look.optional("count", count, np.int32, 1),
+        matrices=look.optional("matrices", matrices, np.float32, "N", 2, 3, writable=False),
+        count=look.optional("count", count, np.int32, 1, writable=False),
         out=landmarks.pointer,
         status=look.optional("status", status, np.uint32, "N"),
         scale=scale,
@@ -88,6 +92,9 @@ def _maps(look: Arguments, heatmaps: object, layout: str) -> tuple[DeviceArray, 
     if not (1 <= H <= MAX_CELLS and 1 <= W <= MAX_CELLS):
         remedy = "use sdk.image.heatmap.decode"
         raise InputError(f"heatmaps of 1 to {MAX_CELLS} cells a side", f"{H} x {W}", remedy)
+    if group > 1 and H * W * channels > MOST_ELEMENTS:  # these layouts are counted in int32
+        expected = f"heatmaps of at most {MOST_ELEMENTS} values a face in {layout}"
+        raise InputError(expected, f"{H * W * channels}", "use nchw")
     return maps, channels
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from sdk.errors import InputError
@@ -9,7 +11,7 @@ from sdk.image.points68 import COUNT
 from sdk.runtime.device import Stream
 from sdk.runtime.kernel_args import PasteArgs
 from sdk.runtime.kernel_checks import Arguments
-from sdk.runtime.kernel_frames import frame_fields
+from sdk.runtime.kernel_frames import MAX_FRAME_PX, frame_fields
 from sdk.runtime.kernel_module import KernelSet
 
 __all__ = ["PLACED_BYTES", "paste"]
@@ -42,18 +44,20 @@ def paste(
     look = Arguments(kernels.device, stream)
     fields = frame_fields(look, frame, writable=True)
     pictures = look.take("faces", faces, np.uint8, "N", "S", "S", 3)
+    if look.sizes["N"] and not 1 <= look.sizes["S"] <= MAX_FRAME_PX:
+        raise InputError(f"faces of 1 to {MAX_FRAME_PX} px a side", str(look.sizes["S"]), "scale them")
     maps = look.take("crop_to_frame", crop_to_frame, np.float32, "N", 2, 3)
     room = look.take("placed", placed, np.uint8, "N", PLACED_BYTES, writable=True, aligned=True)
     amount = strength if isinstance(strength, (int, float)) else None
-    if (amount is not None and not 0.0 <= amount <= 1.0) or not feather > 0.0:
-        raise InputError("strength in [0, 1] and feather > 0", f"{strength=}, {feather=}", "clip them")
+    if (amount is not None and not 0.0 <= amount <= 1.0) or not 0.0 < feather < math.inf:
+        raise InputError("strength in [0, 1] and a finite feather > 0", f"{strength=}, {feather=}", "clip them")
     args = PasteArgs(
         **fields.pointers,
         faces=pictures.pointer,
         maps=maps.pointer,
-        landmarks=look.optional("landmarks", landmarks, np.float32, "N", COUNT, 2),
-        strength=look.optional("strength", strength, np.float32, "N") if amount is None else 0,
-        count=look.optional("count", count, np.int32, 1),
+        landmarks=look.optional("landmarks", landmarks, np.float32, "N", COUNT, 2, writable=False),
+        strength=look.optional("strength", strength, np.float32, "N", writable=False) if amount is None else 0,
+        count=look.optional("count", count, np.int32, 1, writable=False),
         placed=room.pointer,
         status=look.optional("status", status, np.int32, "N"),
         feather=feather,
@@ -63,7 +67,7 @@ def paste(
         color_match=color_match,
     )
     fields.fill(args, "to_rgb", "to_yuv")
-    if args.capacity and args.size:
+    if args.capacity:
         first, second, block = f"paste_match_{fields.kind}", f"paste_{fields.kind}", (THREADS, 1, 1)
         kernels.launch("paste_match", first, args, grid=(args.capacity, 1, 1), block=block, stream=stream.handle)
         kernels.launch("paste", second, args, grid=(TILES, args.capacity, 1), block=block, stream=stream.handle)

@@ -5,15 +5,14 @@ from __future__ import annotations
 from sdk.errors import InputError
 from sdk.runtime.device import Stream
 from sdk.runtime.kernel_args import PixelShuffleArgs
-from sdk.runtime.kernel_checks import MOST_FACES, Arguments
+from sdk.runtime.kernel_checks import MOST_ELEMENTS, MOST_FACES, Arguments
 from sdk.runtime.kernel_module import KernelSet
 
 __all__ = ["pixel_shuffle"]
 
-TtallEADS = 256  # nothing is shared: large blocks keep the grid small
+THREADS = 256  # nothing is shared: large blocks keep the grid small
 PIECE_BYTES = 16  # a load
 FAST_FACTORS = (2, 4)  # factors with a kernel that moves whole pieces
-MOST_ELEMENTS = 2**31 - 1  # of a plane that is written, and of planes: the kernel counts in int32
 TYPES = ("float16", "float32", "int8", "uint8", "int16", "uint16", "int32", "uint32")
 
 
@@ -48,5 +47,5 @@ def pixel_shuffle(
     if r in FAST_FACTORS:
         kernel, items = f"{kernel}_r{r}", rows * -(-columns * size_bytes // PIECE_BYTES) * r
     if 0 not in target.shape:
-        grid = (-(-items // TtallEADS), min(N * C, MOST_FACES), 1)
-        kernels.launch("pixel_shuffle", kernel, args, grid=grid, block=(TtallEADS, 1, 1), stream=stream.handle)
+        grid = (-(-items // THREADS), min(N * C, MOST_FACES), 1)
+        kernels.launch("pixel_shuffle", kernel, args, grid=grid, block=(THREADS, 1, 1), stream=stream.handle)

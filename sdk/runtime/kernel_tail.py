@@ -10,8 +10,8 @@ from sdk.image.pixels import not_finite
 from sdk.runtime.device import Stream
 from sdk.runtime.interop import DeviceArray
 from sdk.runtime.kernel_args import EnlargeArgs, ImageTailArgs
-from sdk.runtime.kernel_checks import Arguments
-from sdk.runtime.kernel_crop import Colours
+from sdk.runtime.kernel_checks import MOST_ELEMENTS, Arguments, check_numbers
+from sdk.runtime.kernel_crop import MAX_SIZE, Colours, network_target
 from sdk.runtime.kernel_module import KernelSet
 
 __all__ = ["FACTORS", "enlarge", "image_tail", "picture_levels", "require_finite"]
@@ -58,12 +58,13 @@ def image_tail(
     N, h, w = (look.sizes[letter] for letter in ("N", "h", "w"))
     if r == 1 and (lr is not None or bias is not None or slope != 1.0):
         raise InputError("neither lr, bias nor slope for r=1", "one of them", "they belong before the shuffle")
+    check_numbers(gain=gain, shift=shift, slope=slope)
     base = None if lr is None else _residual(look, lr, source, r, lr_scale or r)
     args = ImageTailArgs(
         features=source.pointer,
         lr=0 if base is None else base.pointer,
-        bias=look.optional("bias", bias, np.float32, 3 * r * r),
-        count=look.optional("count", count, np.int32, 1),
+        bias=look.optional("bias", bias, np.float32, 3 * r * r, writable=False),
+        count=look.optional("count", count, np.int32, 1, writable=False),
         out=target.pointer,
         sums=look.optional("sums", sums, np.uint64, "N", 6),
         status=look.optional("status", status, np.uint32, "N"),
@@ -109,6 +110,8 @@ def _ends(look: Arguments, features: object, out: object, r: int, layout: str) -
     shape = ("N", "h", "w", "C") if layout == "hwc8" else ("N", 3 * r * r, "h", "w")
     source = look.take("features", features, kinds, *shape, aligned=True)
     N, h, w = (look.sizes[letter] for letter in ("N", "h", "w"))
+    if h * w * r * r > MOST_ELEMENTS:
+        raise InputError(f"out of at most {MOST_ELEMENTS} pixels", f"{h * r} x {w * r}", "make it in parts")
     target = look.take("out", out, np.uint8, N, h * r, w * r, 3, writable=True)
     channels = look.sizes.get("C", 3 * r * r)
     if layout == "hwc8" and (channels % 8 or channels < 3 * r * r):
@@ -122,10 +125,11 @@ def enlarge(
     kernels: KernelSet,
     lr: object,  # [N, 3, size, size] float32 on the GPU, 0..255
     *,
-    out: object,  # [N, C, S, S] float32 or float16 on the GPU, written; S a multiple of size
+    out: object,  # [N, C, S, S] float32 or float16 on the GPU, written; hwc8: [N, S, S, 8] float16
     colours: Colours,  # [C, 4]; sdk.runtime.kernel_crop.network_colours() for lr's order
     stream: Stream,
     count: object | None = None,  # [1] int32 on the GPU: faces to do; None: N
+    layout: str = "nchw",  # or "hwc8", whose channels past C are written 0
 ) -> None:
     """The bicubic of sdk.image.pixels.to_network() for networks that take an enlarged face; returns before it is done.
 
@@ -133,24 +137,21 @@ def enlarge(
     """
     look = Arguments(kernels.device, stream)
     source = look.take("lr", lr, np.float32, "N", 3, "size", "size")
-    target = look.take("out", out, (np.float32, np.float16), "N", "C", "S", "S", writable=True)
-    N, size, C, side = (look.sizes[letter] for letter in ("N", "size", "C", "S"))
-    if size < 1 or side % size or side < size:
-        raise InputError(f"out of a multiple of {size} px a side", str(side), "see ModelSpec.scale")
-    if C not in (1, 3) or colours.shape != (C, 4):
-        raise InputError(f"colours [C={C}, 4], C 1 or 3", f"shape {list(colours.shape)}", "see network_colours()")
+    target, form = network_target(look, out, colours, layout=layout, side="S")
+    N, size, side = (look.sizes[letter] for letter in ("N", "size", "S"))
+    if size < 1 or side % size or not size <= side <= MAX_SIZE:
+        raise InputError(f"out of a multiple of {size} px a side, at most {MAX_SIZE}", str(side), "see ModelSpec.scale")
     args = EnlargeArgs(
         lr=source.pointer,
-        count=look.optional("count", count, np.int32, 1),
+        count=look.optional("count", count, np.int32, 1, writable=False),
         out=target.pointer,
         size=size,
         scale=side // size,
-        channels=C,
+        channels=len(colours),
         capacity=look.faces("lr"),
     )
     for k, row in enumerate(colours.tolist()):
         args.colour[k][:] = row
     if N:
-        kind = "f16" if target.dtype == np.float16 else "f32"
         grid, block = (-(-side * side // ENLARGE_THREADS), N, 1), (ENLARGE_THREADS, 1, 1)
-        kernels.launch("enlarge", f"enlarge_{kind}_nchw", args, grid=grid, block=block, stream=stream.handle)
+        kernels.launch("enlarge", f"enlarge_{form}", args, grid=grid, block=block, stream=stream.handle)
