@@ -2,7 +2,7 @@
 # The environment (.venv) is made on first use and kept; a second run starts at once.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format eval bench numbers gpu-check clean
+.PHONY: help demo test check format eval eval-papers bench numbers gpu-check clean
 
 # The first interpreter that runs and is new enough; choose another with: make PYTHON=/path/to/python ...
 PYTHON ?= $(shell for p in python3.11 python3.12 python3 python3.13; do \
@@ -15,7 +15,7 @@ READY = @test -n "$(PYTHON)" || { echo "expected Python 3.11 or newer; none foun
 ARGS ?=
 
 help:  ## this list
-	@sed -n 's/^\([a-z-]*\):.*## */\1|/p' Makefile | awk -F'|' '{ printf "make %-10s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## */\1|/p' Makefile | awk -F'|' '{ printf "make %-11s %s\n", $$1, $$2 }'
 
 demo:  ## enhance sample photos, pictures in demo_out/
 	$(READY) demo
@@ -55,6 +55,13 @@ eval:  ## the evaluation tables of the documents (needs the data archives)
 	$(PY) -m training.evaluate_boxes --pack demo_free --split demo --pack faces68_helen_nc --split val \
 		--json benchmarks/results/boxes.json
 	$(PY) -m export.measure --json benchmarks/results/precision.json
+	$(PY) -m benchmarks.report --write
+
+# Finished networks of training.train's --out folders, of release/ and runs in progress; what is absent is listed.
+RUNS ?= runs
+eval-papers:  ## the papers' protocols on every trained network there is (hours on a CPU; goes on where it stopped)
+	$(READY) test
+	$(PY) -m training.evaluate_papers --runs $(RUNS) $(ARGS)
 	$(PY) -m benchmarks.report --write
 
 bench:  ## time the SDK and count what the detector finds (the latter needs the data archives)

@@ -18,8 +18,17 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks import bench_tables
 from benchmarks.kernel_tables import kernels
 from benchmarks.model_tables import boxes, headline, models
+from benchmarks.paper_tables import (
+    papers_fsrnet,
+    papers_gain,
+    papers_landmarks,
+    papers_mtun,
+    papers_poses,
+    papers_srinc,
+)
 from benchmarks.precision_tables import cpu_int8, engines, precision, sensitivity
 from benchmarks.tables import detector, evaluation, landmarks, latency
 from sdk.errors import FaceTRTError, InputError
@@ -42,6 +51,16 @@ GENERATORS: dict[str, Callable[[Path], str]] = {  # block name -> results folder
     "cpu_int8": cpu_int8,
     "engines": engines,
     "kernels": kernels,
+    "bench_headline": bench_tables.headline,
+    "bench_matrix": bench_tables.matrix,
+    "bench_ratios": bench_tables.ratios,
+    "bench_predictions": bench_tables.predictions,
+    "papers_fsrnet": papers_fsrnet,
+    "papers_srinc": papers_srinc,
+    "papers_landmarks": papers_landmarks,
+    "papers_poses": papers_poses,
+    "papers_gain": papers_gain,
+    "papers_mtun": papers_mtun,
 }
 
 

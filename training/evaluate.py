@@ -201,7 +201,10 @@ def asked_of(args: argparse.Namespace) -> Asked:
     given = [name for name, value in first.items() if value]
     if given:
         raise InputError(f"options that --protocol {args.protocol} has", given[0], f"leave {given[0]} out")
-    return Asked(args.pack, args.split, args.limit, args.aug, tuple(args.detector), args.embedder, args.parser)
+    return Asked(
+        args.pack, args.split, args.limit, args.aug, detectors=tuple(args.detector), embedder=args.embedder,
+        parser=args.parser,
+    )  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> int:

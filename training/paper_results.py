@@ -34,6 +34,7 @@ from typing import Any
 
 import torch
 
+from sdk.zoo import CARD_KEY
 from training import checkpoint
 from training.results import write_results
 
@@ -55,20 +56,24 @@ def machine() -> dict[str, Any]:
 
 
 def digest(path: Path) -> str:
-    """First 16 hexadecimal digits of a file's SHA-256."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    """First 16 hexadecimal digits of the SHA-256 of a file, and of the weights that lie beside a released graph."""
+    weights = path.with_suffix(".safetensors")
+    beside = weights.read_bytes() if path.suffix == ".onnx" and weights.is_file() else b""
+    return hashlib.sha256(path.read_bytes() + beside).hexdigest()[:16]
 
 
 def training_of(path: Path) -> dict[str, Any]:
-    """What made the weights of a checkpoint, or, of an ONNX file, its digest alone (its spec's notes say the rest).
+    """What made the weights of a checkpoint or of a released network; of another ONNX file its digest alone.
 
-    file, sha256; recipe, finished (the last step of the last stage was reached), perceptual; packs, batch, steps,
-    minutes (of processor), budget_minutes, paper_share (of the paper's steps on these pictures) over all stages; stages
-    [{part, steps, batch, lr, minutes, planned_steps, paper_steps, budget_minutes}], null where the file does not tell.
+    file, sha256, store (of a release: how weights were rounded); recipe, finished (the last step of the last stage was
+    reached), perceptual; packs, batch, steps, minutes (of processor), budget_minutes, paper_share (of the paper's steps
+    on these pictures) over all stages; stages [{part, steps, batch, lr, minutes, planned_steps, paper_steps,
+    budget_minutes}], null where the file does not tell.
     """
     found: dict[str, Any] = {"file": path.name, "sha256": digest(path)}
     if path.suffix != ".pt":
-        return found
+        card = _card_of(path)
+        return {**card.get("training", {}), **found, **({"store": card["store"]} if "store" in card else {})}
     saved = checkpoint.load(path)
     stages = [_stage(run, path, saved) for run in checkpoint.runs_of(saved)]
     last = stages[-1] if stages else {}
@@ -87,6 +92,15 @@ def training_of(path: Path) -> dict[str, Any]:
         "paper_share": _share(stages),
         "stages": stages,
     }
+
+
+def _card_of(path: Path) -> dict[str, Any]:
+    """The JSON beside a released network; {} where there is none of ours."""
+    try:
+        card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return card if isinstance(card, dict) and CARD_KEY in card else {}
 
 
 def _stage(run: dict[str, Any], path: Path, saved: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from sdk.image.pixels import from_network, to_network
 from sdk.image.resample import resize, round_8bit
 from sdk.runtime.backend import open_backend
 from sdk.spec import ModelSpec
-from sdk.zoo import SHIPPED, model_path
+from sdk.zoo import SHIPPED, is_name, model_path
 from training import checkpoint
 from training.recipes.papers import PAPERS
 
@@ -112,16 +112,16 @@ def enlarge(lr: npt.NDArray[np.uint8], scale: int) -> npt.NDArray[np.uint8]:
 
 
 def open_predictor(model: str) -> Predictor:
-    """A predictor by shipped name, .onnx or checkpoint path, or "bicubic". Raises ModelError."""
+    """A predictor by name, .onnx or checkpoint path, or "bicubic". Raises ModelError."""
     return Bicubic() if model == "bicubic" else open_network(model)
 
 
 def open_network(model: str) -> Network:
-    """A network by shipped name, .onnx or checkpoint path (of a run in progress too). Raises ModelError."""
-    if model in SHIPPED or model.endswith(".onnx"):
+    """A network by name, .onnx or checkpoint path (of a run in progress too). Raises ModelError."""
+    if model.endswith(".onnx") or is_name(model):
         path = model_path(model)
         backend = open_backend(path, "onnxruntime")  # the reference of every table
-        name = backend.spec.name if model in SHIPPED else Path(model).stem
+        name = Path(model).stem if model.endswith(".onnx") else backend.spec.name
         return Network(name, backend.spec, backend.run, path=path)
     if model.endswith(".pt"):
         saved = checkpoint.load(model)

@@ -93,17 +93,21 @@ def _files(preset: Preset, pack: Pack, split: str | None, rows: Sequence[dict[st
 
 
 def _whole_pictures(preset: Preset, pack: Pack, split: str | None) -> Iterator[Example]:
-    """Pairs of the generic sets: the truth and its small picture, as distributed."""
+    """Pairs of the generic sets: the truth and its small picture as distributed, or reduced where none is."""
     rows = [r for r in pack.select(split) if r.get("scale") in ("", None, str(preset.scale))]
     small = {_stem(r): r for r in rows if r.get("kind") == "LR"}
     large = [r for r in rows if r.get("kind") in ("HR", "", None)]
-    missing = [r["id"] for r in large if _stem(r) not in small]
+    missing = [r["id"] for r in large if small and _stem(r) not in small]
     if not large or missing:
         got = f"none for {missing[0]} and {len(missing) - 1} more" if missing else "no picture"
         remedy = "convert the set as its authors publish it (python -m training.data.convert pairs)"
-        raise InputError(f"small pictures for x{preset.scale} of {split} in {pack.name}", got, remedy)
+        raise InputError(f"pictures for x{preset.scale} of {split} in {pack.name}", got, remedy)
     for row in large:
-        hr, lr = pack.picture(row), pack.picture(small[_stem(row)])
+        hr = pack.picture(row)
+        if not small:  # truths alone
+            hr = hr[: hr.shape[0] // preset.scale * preset.scale, : hr.shape[1] // preset.scale * preset.scale]
+        reduced = (hr.shape[0] // preset.scale, hr.shape[1] // preset.scale)
+        lr = pack.picture(small[_stem(row)]) if small else resize(hr, reduced).astype(np.uint8)
         if hr.shape[:2] != (lr.shape[0] * preset.scale, lr.shape[1] * preset.scale):
             got = f"{hr.shape[:2]} and {lr.shape[:2]} of {row['id']}"
             raise InputError(f"a truth of {preset.scale} times its small picture", got, "convert the set again")

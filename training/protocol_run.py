@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sdk.errors import InputError
+from sdk.errors import FaceTRTError, InputError, ModelError
 from sdk.image.metrics import PROTOCOLS, score_pair
 from training.data.feeding import U8
 from training.data.packs import Pack, open_pack, pack_name
@@ -35,14 +35,22 @@ class Asked:
     pack: str | None = None  # None: the protocol's own
     split: str | None = None
     limit: int | None = None  # first pictures alone
-    augmented: bool = False  # 8-fold test-time augmentation
+    augmented: bool = False  # 8-fold test-time augmentation of all models
+    also_augmented: tuple[str, ...] = ()  # models that get both rows
     detectors: tuple[str, ...] = ()  # of kind "gain"; none: DETECTOR
     embedder: str | None = None  # of kind "verification"
     parser: str | None = None  # of kind "parsing"
 
 
 def run_protocol(
-    name: str, models: Sequence[str], asked: Asked, *, path: Path | None, command: str, report: Report
+    name: str,
+    models: Sequence[str],
+    asked: Asked,
+    *,
+    path: Path | None,
+    command: str,
+    report: Report,
+    refused: Callable[[str, FaceTRTError], None] | None = None,  # None: a network that does not open or fit raises
 ) -> list[dict[str, Any]]:
     """Rows of all models, the file's earlier ones included; the file is written after each.
 
@@ -50,8 +58,14 @@ def run_protocol(
     """
     rule = preset(name)
     rule = replace(rule, pack=asked.pack or rule.pack, split=asked.split or rule.split)
-    networks = [open_network(model) for model in models if model not in BASELINES]
-    networks = [fitting(EightFold(n) if asked.augmented else n, rule) for n in networks]
+    networks = []
+    for model in models:
+        try:
+            networks += _opened(model, rule, asked)
+        except (InputError, ModelError) as error:
+            if refused is None:
+                raise
+            refused(model, error)
     work = work_of(rule, asked)
     pack = open_pack(rule.pack)
     file = ResultFile(path, conditions(name, rule, asked))
@@ -68,6 +82,16 @@ def run_protocol(
             file.put({**key, **make(), "training": weights}, key)
             file.write(command)
     return file.rows
+
+
+def _opened(model: str, rule: Preset, asked: Asked) -> list[Model]:
+    """The network, and its eight-fold form where that is asked for too; nothing for a baseline."""
+    if model in BASELINES:
+        return []
+    network = fitting(open_network(model), rule)
+    if asked.augmented:
+        return [EightFold(network)]
+    return [network, EightFold(network)] if model in asked.also_augmented else [network]
 
 
 def conditions(name: str, rule: Preset, asked: Asked) -> dict[str, Any]:
