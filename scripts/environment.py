@@ -25,7 +25,7 @@ OLDEST_PYTHON = (3, 11)  # the pins are for 3.11 and up; the package itself runs
 JOBS = {
     "demo": ".",
     "check": ".[dev]",
-    "test": ".[test,train,export,video,cuda,rtx,kernels]",
+    "test": ".[test,train,export,video,bench,cuda,rtx,kernels]",
     "gpu": ".[export,cuda,tensorrt]",
 }
 

@@ -64,7 +64,7 @@ def measurement(subject: str, times_ms: np.ndarray, **more: Any) -> Measurement:
         "duration_s": float(times_ms.sum() / 1e3),
         "latency_ms": Latency(float(times_ms.mean()), *map(float, at), float(times_ms.max())),
         "histogram": Histogram(tuple(edges.tolist()), tuple(counts.tolist())),
-        "windows_p50_ms": tuple(float(np.median(part)) for part in np.array_split(times_ms, 8)),
+        "windows_p50_ms": tuple(float(np.median(part)) for part in np.array_split(times_ms, min(8, len(times_ms)))),
         "faces_per_s": float(batch * 1e3 / times_ms.mean()),
     }
     return Measurement(subject=subject, **{**standard, **more})

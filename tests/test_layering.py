@@ -36,6 +36,7 @@ THIRD_PARTY = {  # every library we use -> the only files outside tests/ that ma
         "benchmarks/rivals/torch_graph.py",
     ],
     "torch_tensorrt": ["benchmarks/rivals/torch_trt.py"],
+    "plotly": ["benchmarks/bench/plotting.py"],
     "openvino": ["benchmarks/rivals/openvino_ways.py"],
     "onnx": [
         "export/**",

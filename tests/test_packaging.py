@@ -18,7 +18,7 @@ KERNELS = "sdk._kernels"  # the folder kernels/, which holds no Python
 MAX_KERNELS_MB = 3.0  # binaries of all kernels
 MAX_MODELS_MB = 10.0  # shipped weights, all together
 MAX_INT8_MB = 4.0  # and their INT8 files for the CPU
-SUFFIXES = {".py", ".onnx", ".npz", ".typed", ".json", ".cu", ".cuh", ".xz"}
+SUFFIXES = {".py", ".onnx", ".npz", ".typed", ".json", ".cu", ".cuh", ".xz", ".css", ".js"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
