@@ -4,9 +4,11 @@ A map that is masked out (`weight` 0: the point is unknown, hidden or outside th
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from sdk.image.points68 import BROWS, EYES, JAW, MOUTH, NOSE
+from training.data.parsing import UNKNOWN
 from training.losses import gaussian_maps
 
 COMPONENT_POINTS = (BROWS + EYES, NOSE, MOUTH, JAW)  # MTUN's eyes, nose, mouth, chin; PAPERS 4.4
@@ -44,6 +46,19 @@ def component_maps(
     """MTUN's maps of eyes, nose, mouth and chin: the largest of the Gaussians of a component's points."""
     maps = point_maps(points, size, sigma=sigma)
     return torch.stack([maps[:, list(indices)].amax(dim=1) for indices in COMPONENT_POINTS], dim=1)
+
+
+def parsing_maps(
+    classes: Tensor,  # [N,H,W] uint8; UNKNOWN all over where a face has no labels
+    *,
+    count: int,
+    size: int,
+) -> tuple[Tensor, Tensor]:  # [N,count,size,size], [N,count]
+    """The share of each class in every cell, as FSRNet's parsing maps are to be, and 1 where a face has labels."""
+    known = (classes != UNKNOWN).flatten(1).all(dim=1)  # [N]
+    shown = torch.where(known[:, None, None], classes, torch.zeros_like(classes)).long()
+    maps = F.adaptive_avg_pool2d(F.one_hot(shown, count).permute(0, 3, 1, 2).float(), size)
+    return maps, known.float()[:, None].expand(-1, count)
 
 
 def jasrnet_loss(stages: Tensor, target: Tensor, weight: Tensor) -> Tensor:

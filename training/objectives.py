@@ -19,6 +19,7 @@ from training.losses_heatmap import (
     fsrnet_loss,
     jasrnet_loss,
     mtun_loss,
+    parsing_maps,
     point_maps,
     super_fan_loss,
     with_background,
@@ -43,6 +44,11 @@ class Batch:
     hr: Tensor  # [N,C,H,W] the truth
     points: Tensor  # [N,68,2] pixels of the truth; NaN: unknown
     weight: Tensor  # [N,68] 1 where a point is known and inside
+    classes: Tensor | None = None  # [N,H,W] uint8, parsing labels where they are learned; UNKNOWN: a face without
+
+    def part(self, which: Tensor | slice) -> "Batch":
+        """Some of its examples."""
+        return Batch(*(None if value is None else value[which] for value in vars(self).values()))
 
 
 @dataclass(eq=False)
@@ -146,7 +152,15 @@ def _jasrnet(networks: Networks, batch: Batch, out: dict[str, Tensor], recipe: P
 
 
 def _fsrnet(networks: Networks, batch: Batch, out: dict[str, Tensor], recipe: PaperRecipe) -> Tensor:
-    return fsrnet_loss(out["heatmaps"], target_maps(batch, out["heatmaps"], recipe), batch.weight)
+    """β of the paper weighs one prior: points and, where they are learned, parsing maps, each a sum of squares."""
+    terms = []
+    if "heatmaps" in out:
+        terms.append(fsrnet_loss(out["heatmaps"], target_maps(batch, out["heatmaps"], recipe), batch.weight))
+    if "parsing" in out and batch.classes is not None:
+        count, size = out["parsing"].shape[1], out["parsing"].shape[-1]
+        target, known = parsing_maps(batch.classes, count=count, size=size)
+        terms.append(fsrnet_loss(out["parsing"], target, known))
+    return torch.stack(terms).sum()
 
 
 def _fan(networks: Networks, batch: Batch, out: dict[str, Tensor], recipe: PaperRecipe) -> Tensor:

@@ -11,6 +11,7 @@ from training import processes
 from training.data.ahead import Ahead
 from training.data.examples import Arrays, FaceExamples, PatchExamples
 from training.losses import centroid, psnr_y
+from training.losses_heatmap import parsing_maps
 from training.objectives import Batch, Networks, outputs_of
 from training.recipes.stage import Stage
 
@@ -45,15 +46,17 @@ class PaperTask:
             self.ahead.close()
 
     def _moved(self, arrays: Arrays) -> Batch:
-        return Batch(*(torch.from_numpy(a.copy()).to(self.device) for a in vars(arrays).values()))
+        fields = vars(arrays).values()
+        return Batch(*(None if a is None else torch.from_numpy(a.copy()).to(self.device) for a in fields))
 
     @torch.inference_mode()
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """psnr_y in dB over whole pictures; nme in % of the outer eyes' distance where the network finds 68 points."""
+        """psnr_y in dB over whole pictures; nme in % of the outer eyes' distance where the network finds 68 points;
+        parsing: % of the cells whose class is right."""
         found: dict[str, list[Tensor]] = {}
         for batch in self.held_out:
             for at in torch.arange(len(batch.lr)).split(8):
-                part = Batch(*(value[at] for value in vars(batch).values()))
+                part = batch.part(at)
                 for name, values in self._scores(model, part).items():
                     found.setdefault(name, []).append(values)
         means = {name: torch.cat(values) for name, values in found.items()}
@@ -74,12 +77,17 @@ class PaperTask:
             eyes = (truth[:, OUTER_EYES[0]] - truth[:, OUTER_EYES[1]]).norm(dim=1)
             nme = 100.0 * (points - truth).norm(dim=2).mean(dim=1) / eyes
             scores["nme"] = nme[torch.isfinite(nme)]
+        if "parsing" in out and batch.classes is not None:
+            count, size = out["parsing"].shape[1], out["parsing"].shape[-1]
+            target, known = parsing_maps(batch.classes, count=count, size=size)
+            right = (out["parsing"].argmax(dim=1) == target.argmax(dim=1)).float().mean(dim=(1, 2))
+            scores["parsing"] = 100.0 * right[known[:, 0] > 0]
         return scores
 
     @torch.inference_mode()
     def sample(self, model: nn.Module) -> list[Tensor]:
         """Rows of pictures: what is fed, what comes out, the truth; of a FAN, what is fed and its maps."""
-        batch = Batch(*(value[:SHOWN] for value in vars(self.held_out[0]).values()))
+        batch = self.held_out[0].part(slice(SHOWN))
         out = outputs_of(Networks(model), batch, self.stage)
         side = batch.hr.shape[-2:]
         rows = [batch.lr, out["sr"], batch.hr] if "sr" in out else [batch.hr]

@@ -130,8 +130,12 @@ def _train_stage(
     report(f"{recipe.name}, stage {stage.name}\n")
     labelled = LABELLED.get(stage.heatmap_loss, "any")
     examples = make_examples(
-        recipe.pipeline, recipe.packs, args.seed, patch_filter=recipe.patch_filter, labelled=labelled, report=report
-    )
+        recipe.pipeline, recipe.packs, args.seed, patch_filter=recipe.patch_filter, labelled=labelled, report=report,
+        classes=getattr(recipe.config, "parsing", 0),
+    )  # fmt: skip
+    if len(examples.skips) and processes.rank() == 0:
+        examples.skips.write(folder / "skipped.csv")
+        report(f"{examples.skips.report(shown=3)}\nall of them in {folder / 'skipped.csv'}\n")
     task = PaperTask(examples, stage, size=recipe.batch, device=run_args["device"], workers=args.workers)
     try:
         return _fit(

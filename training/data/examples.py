@@ -12,14 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from sdk.errors import InputError
-from sdk.image.crop import apply_affine, inside_fraction, invert_affine, landmark_box, window_affine
 from sdk.image.points68 import COUNT, FLIP_68
-from sdk.image.resample import resize
-from training.data.feeding import U8, Pair, cut_face, degrade_pair, face_windows, moved, network_input, patches
+from training.data.faces import cut_faces, together
+from training.data.feeding import U8, Pair, degrade_pair, moved, network_input, patches
+from training.data.formats.sample import Skips
 from training.data.packs import Pack, open_pack
+from training.data.parsing import UNKNOWN, move_classes
 from training.data.pipelines import Pipeline, pipeline
 
-INSIDE = 0.95  # of a paper's window that an archive's pictures must hold, for it to be cut from them
 MAX_PIXELS = 120_000_000  # of all pictures at all scales, held in memory as truth and input, 4 bytes each
 TRAINING_SETS = ("", "T91", "BSDS200")  # splits that are sets to learn from, without one to validate on
 HELD_OUT = 20  # every so many pictures of an archive without splits is kept for validation
@@ -34,6 +34,7 @@ class Arrays:
     hr: npt.NDArray[np.float32]  # [N, C, H, W]
     points: npt.NDArray[np.float32]  # [N, 68, 2] pixels of hr; NaN: unknown
     weight: npt.NDArray[np.float32]  # [N, 68] 1 where a point is known and inside
+    classes: U8 | None = None  # [N, H, W] parsing labels of hr where they are learned; UNKNOWN: a face without
 
 
 class Order:
@@ -50,37 +51,42 @@ class Order:
         return int(self._permutation(position // self.n)[position % self.n])
 
 
-@dataclass(frozen=True, eq=False)
-class Faces:
-    """Truths of one side, cut once."""
-
-    pictures: U8  # [M, S, S, 3]
-    points: npt.NDArray[np.float64]  # [M, 68, 2] pixels of the truth; NaN: unknown
-
-    def __len__(self) -> int:
-        return len(self.pictures)
-
-
 class FaceExamples:
     """Faces of one size, jittered anew each time."""
 
     def __init__(
-        self, rule: Pipeline, packs: Sequence[Pack], seed: int, *, report: Callable[[str], None], labelled: str = "any"
+        self,
+        rule: Pipeline,
+        packs: Sequence[Pack],
+        seed: int,
+        *,
+        report: Callable[[str], None],
+        labelled: str = "any",
+        classes: int = 0,
     ) -> None:
-        """labelled: faces with points are all ("only") or every other one ("half"). Raises InputError: nothing left."""
-        self.rule, self.seed = rule, seed
+        """labelled: faces with points are all ("only") or every other one ("half"); classes: parsing labels to learn.
+
+        Raises InputError: nothing left.
+        """
+        self.rule, self.seed, self.skips = rule, seed, Skips()
         train, val = [], []
         for pack in packs:
             shown, held = split_rows(pack)
             if labelled == "only":
                 shown, held = ([r for r in rows if r["id"] in pack.points] for rows in (shown, held))
-            train.append(cut_faces(rule, pack, shown, report=report))
-            val.append(cut_faces(rule, pack, held[:100], report=lambda text: None))
-        self.train, self.val = _together(train), _together(val)
+            tell(pack, classes=classes, report=report)
+            kept = {"skips": self.skips, "classes": classes}
+            train.append(cut_faces(rule, pack, shown, report=report, **kept))
+            val.append(cut_faces(rule, pack, held[:100], report=lambda text: None, **kept))
+        self.train, self.val = together(train), together(val)
         if not len(self.train) or not len(self.val):
             got = f"{len(self.train)} to learn from and {len(self.val)} to validate on"
             kind = "faces with points" if labelled == "only" else "faces"
-            raise InputError(kind, got, "pass other archives by --data")
+            first = f"; {self.skips.entries[0]}" if len(self.skips) else ""
+            raise InputError(kind, got + first, "pass other archives by --data")
+        if self.train.classes is not None and (self.train.classes == UNKNOWN).all():
+            expected = "faces with parsing labels, the column `parsing` of index.csv"
+            raise InputError(expected, "none", "pass another archive by --data, or take the recipe without them")
         self.order = Order(len(self.train), seed)
         known = np.flatnonzero(np.isfinite(self.train.points).all(axis=(1, 2)))
         self.known = known if labelled == "half" and 0 < len(known) < len(self.train) else None
@@ -91,14 +97,16 @@ class FaceExamples:
 
     def batch(self, step: int, *, size: int, rank: int = 0, world: int = 1) -> Arrays:
         """The share of one of `world` processes in the batch of `size` examples."""
-        pairs, points = [], []
+        pairs, points, classes = [], [], []
         for place in range(rank, size, world):
             index = self._index(step * size + place)
             rng = np.random.default_rng([self.seed, step, place])
             pair = degrade_pair(self.rule, self.train.pictures[index], rng)
             pairs.append(pair)
             points.append(moved(self.train.points[index], pair, flip=FLIP_68))
-        return _arrays(self.rule, pairs, points)
+            if self.train.classes is not None:
+                classes.append(move_classes(self.train.classes[index], pair))
+        return _arrays(self.rule, pairs, points, classes)
 
     def _index(self, position: int) -> int:
         if self.known is not None and position % 2:
@@ -110,7 +118,8 @@ class FaceExamples:
         rng = np.random.default_rng(0)
         chosen = np.linspace(0, len(self.val) - 1, min(count, len(self.val))).round().astype(int)
         pairs = [degrade_pair(self.rule, self.val.pictures[i], rng, augment=False) for i in chosen]
-        return _arrays(self.rule, pairs, [self.val.points[i] for i in chosen])
+        classes = [] if self.val.classes is None else [self.val.classes[i] for i in chosen]
+        return _arrays(self.rule, pairs, [self.val.points[i] for i in chosen], classes)
 
 
 class PatchExamples:
@@ -118,7 +127,7 @@ class PatchExamples:
 
     def __init__(self, rule: Pipeline, packs: Sequence[Pack], seed: int, *, report: Callable[[str], None]) -> None:
         assert rule.patch_px is not None, rule
-        self.rule, self.seed = rule, seed
+        self.rule, self.seed, self.skips = rule, seed, Skips()
         self.truths: list[npt.NDArray[np.float32]] = []  # [1, H, W] each
         self.fed: list[npt.NDArray[np.float32]] = []
         places: list[tuple[int, int, int]] = []  # picture, row, column
@@ -130,19 +139,27 @@ class PatchExamples:
                 if sum(truth.size for truth in self.truths) > MAX_PIXELS:
                     report(f"{pack.name}: the first {number} of {len(shown)} pictures, to fit into memory\n")
                     break
-                picture = pack.picture(row)
-                for scale in rule.scales:
+                picture = self._read(pack, row)
+                for scale in rule.scales if picture is not None else ():
                     places += self._take(degrade_pair(rule, picture, rng, scale=scale, augment=False))
-            largest = rule.scales[-1]
-            self.held_out += [
-                degrade_pair(rule, pack.picture(row), rng, scale=largest, augment=False) for row in held[:20]
-            ]
+            for row in held[:20]:
+                picture = self._read(pack, row)
+                if picture is not None:
+                    self.held_out.append(degrade_pair(rule, picture, rng, scale=rule.scales[-1], augment=False))
         if not places or not self.held_out:
             got = f"{len(places)} patches and {len(self.held_out)} pictures to validate on"
             raise InputError(f"patches of {rule.patch_px} px", got, "pass larger pictures by --data")
         self.places = np.array(places, np.int32)
         self.order = Order(len(self), seed)
         report(f"{len(self.places)} patches of {len(self.truths)} pictures\n")
+
+    def _read(self, pack: Pack, row: dict[str, str]) -> U8 | None:
+        """A picture, or None and a line in the list of those that cannot be used."""
+        try:
+            return pack.picture(row)
+        except InputError as error:
+            self.skips.add(pack.root / "index.csv", pack.rows.index(row) + 2, f"{row['id']}: {error}")
+            return None
 
     def _take(self, pair: Pair) -> list[tuple[int, int, int]]:
         truth, fed = (network_input(self.rule, a[None].astype(np.float32))[0] for a in (pair.hr, pair.fed))
@@ -184,53 +201,29 @@ def split_rows(pack: Pack) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
     return [r for i, r in enumerate(pack.rows) if i % HELD_OUT], pack.rows[::HELD_OUT]
 
 
-def cut_faces(rule: Pipeline, pack: Pack, rows: Sequence[dict[str, str]], *, report: Callable[[str], None]) -> Faces:
-    """Truths of an archive: the paper's window where its pictures hold it, else as the archive cut them."""
-    side = rule.hr_px
-    assert side is not None, rule
-    fits = _holds_windows(rule, pack, rows)
-    pictures = np.zeros((len(rows), side, side, 3), np.uint8)
-    points = np.full((len(rows), COUNT, 2), np.nan)
-    for i, row in enumerate(rows):
-        known = pack.points.get(row["id"])
-        photo = pack.picture(row) if fits else pack.square_picture(row)
-        height, width = photo.shape[:2]
-        if fits and known is not None:
-            box = landmark_box(known[None])
-            pictures[i] = cut_face(rule, photo, box[0])
-            windows = face_windows(rule, box)
-            points[i] = apply_affine(known[None], invert_affine(window_affine(windows, size=side)))[0]
-            continue
-        pictures[i] = resize(photo, (side, side)).astype(np.uint8)
-        if known is not None:
-            points[i] = (known + 0.5) * (side / np.array([width, height])) - 0.5
-    how = f"cut as {rule.source} says" if fits else "as the archive cut them"
-    report(f"{pack.name}: {len(rows)} faces, {how}\n")
-    return Faces(pictures, points)
+def tell(pack: Pack, *, classes: int, report: Callable[[str], None]) -> None:
+    """What of an archive nobody will learn from."""
+    ids = {row["id"] for row in pack.rows}
+    stray = [name for name in pack.points if name not in ids]
+    if stray:
+        report(f"{pack.name}: points of {stray[0]} and {len(stray) - 1} more belong to no picture\n")
+    if not classes and any(row.get("parsing") for row in pack.rows):
+        report(f"{pack.name}: its parsing labels are not learned by this recipe\n")
 
 
-def _holds_windows(rule: Pipeline, pack: Pack, rows: Sequence[dict[str, str]]) -> bool:
-    """Whether all these faces have points and most of the paper's windows lie inside the pictures."""
-    if not rows or rule.cut == "celeba_aligned" or any(r["id"] not in pack.points for r in rows):
-        return False
-    shares = []
-    for row in rows[:50]:
-        windows = face_windows(rule, landmark_box(pack.points[row["id"]][None]))
-        shares.append(inside_fraction(windows, pack.picture(row).shape[:2])[0])
-    return float(np.median(shares)) >= INSIDE
-
-
-def _together(faces: Sequence[Faces]) -> Faces:
-    return Faces(np.concatenate([f.pictures for f in faces]), np.concatenate([f.points for f in faces]))
-
-
-def _arrays(rule: Pipeline, pairs: Sequence[Pair], points: Sequence[npt.NDArray[np.floating]]) -> Arrays:
+def _arrays(
+    rule: Pipeline,
+    pairs: Sequence[Pair],
+    points: Sequence[npt.NDArray[np.floating]],
+    classes: Sequence[U8] = (),
+) -> Arrays:
     hr = network_input(rule, np.stack([pair.hr for pair in pairs]).astype(np.float32))
     lr = network_input(rule, np.stack([pair.fed for pair in pairs]))
     found = np.stack(points)
     limit = np.array([hr.shape[3], hr.shape[2]]) - 0.5
     inside = ((found > -0.5) & (found < limit)).all(axis=2)  # False where NaN
-    return Arrays(lr, hr, found.astype(np.float32), inside.astype(np.float32))
+    labels = np.stack(classes) if classes else None
+    return Arrays(lr, hr, found.astype(np.float32), inside.astype(np.float32), labels)
 
 
 def make_examples(
@@ -240,13 +233,16 @@ def make_examples(
     *,
     patch_filter: str = "drop_smooth",
     labelled: str = "any",
+    classes: int = 0,
     report: Callable[[str], None],
 ) -> FaceExamples | PatchExamples:
     """Examples of archives through the pipeline of that name. Raises InputError as open_pack."""
     rule = pipeline(name)
+    if not sources:
+        raise InputError("archives to learn from", "none: this recipe has none of its own", "pass some by --data")
     packs = [open_pack(source) for source in sources]
     if rule.patch_px is None:
-        return FaceExamples(rule, packs, seed, report=report, labelled=labelled)
+        return FaceExamples(rule, packs, seed, report=report, labelled=labelled, classes=classes)
     if patch_filter not in PATCH_FILTERS:
         raise InputError(f"a patch_filter of {PATCH_FILTERS}", repr(patch_filter), "correct the recipe")
     limit = rule.max_bicubic_psnr_db

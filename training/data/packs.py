@@ -25,7 +25,7 @@ from sdk.errors import InputError
 
 TAR_ENDINGS = (".tar", ".tar.gz", ".tar.xz", ".tgz")
 STAMP = ".source"  # in a cached folder: size and time of the tar it came from
-FILES = ("file", "file128", "scene")  # columns that are paths inside the archive
+FILES = ("file", "file128", "scene", "parsing")  # columns that are paths inside the archive
 NUMBERS = ("w", "scene_x0", "scene_y0", "scene_side")
 
 

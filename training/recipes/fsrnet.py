@@ -1,8 +1,12 @@
-"""Recipes of FSRNet and FSRGAN, PAPERS 5.2 and 5.3: 68 points and no parsing maps, for which there are no labels."""
+"""Recipes of FSRNet and FSRGAN, PAPERS 5.2 and 5.3, with 68 points; `_parsing`: and the 11 parsing maps.
+
+The archives at hand have no parsing labels, and a decoder that reads maps which nobody supervised is Baseline_v2: the
+plain recipes therefore build the network without those maps.
+"""
 
 from dataclasses import replace
 
-from training.models.fsrnet import FSRNET_68
+from training.models.fsrnet import FSRNET_68, FSRNET_CELEBA
 from training.recipes.stage import FACES, LossWeights, PaperRecipe, Stage
 
 _PIXEL = Stage(
@@ -39,3 +43,7 @@ _FSRNET = PaperRecipe(
 )
 
 FSRNET_RECIPES = {"fsrnet": _FSRNET, "fsrgan": replace(_FSRNET, name="fsrgan", stages=(_PIXEL, _GAN))}
+FSRNET_RECIPES |= {
+    f"{name}_parsing": replace(recipe, name=f"{name}_parsing", config=FSRNET_CELEBA, packs=())
+    for name, recipe in list(FSRNET_RECIPES.items())
+}
