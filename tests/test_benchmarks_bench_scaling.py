@@ -9,13 +9,13 @@ from sdk.errors import InputError
 
 
 def test_knee_of_a_fixed_cost_and_one_in_proportion():
-    """y = 8 + x: growth of log y is x / (x + 8), which is 0.8 at 32; steps of the doubling reach it from 32 to 64."""
+    """y = 8 + x: from 16 to 256 it grows by log(264 / 24) / log 16 = 0.86, from 8 by 0.81, whose first step is 0.58."""
     xs = [1, 2, 4, 8, 16, 32, 64, 128, 256]
-    assert knee(xs, [8 + x for x in xs], rate=False) == 32
+    assert knee(xs, [8 + x for x in xs], rate=False) == 16
     assert knee(xs, [0.001 + x for x in xs], rate=False) == 1
     assert knee(xs, [8.0] * 9, rate=False) is None
     noise = np.random.default_rng(0).uniform(0.98, 1.02, 9)
-    assert knee(xs, [n * (8 + x) for n, x in zip(noise, xs, strict=True)], rate=False) in (16, 32)
+    assert knee(xs, [n * (8 + x) for n, x in zip(noise, xs, strict=True)], rate=False) in (8, 16, 32)
 
 
 def test_knee_of_a_rate():
@@ -23,6 +23,13 @@ def test_knee_of_a_rate():
     assert knee([1, 2, 4, 8], [10, 20, 40, 80], rate=True) is None  # still rising
     assert knee([1, 2], [10, 10], rate=True) is None
     assert knee([0, 1, 2, 4], [0.0, 5.0, float("nan"), 5.0], rate=True) is None  # two values are left
+
+
+def test_knee_of_a_cost_that_falls():
+    xs, ms = [1, 2, 4, 8], [80.0, 41.0, 22.0, 21.5]
+    assert knee(xs, ms, rate=False) == 4
+    points = curve("threads", "s", xs, dict(zip(xs, ms, strict=True)).get, x_unit="threads", y_unit="ms").points
+    assert knee_text(points) == "threads: more than 4 threads brings little"
 
 
 def test_a_curve_keeps_what_it_has():
@@ -51,6 +58,6 @@ def test_what_is_said_of_a_knee():
     none = ScalingPoint("faces", "s", 128.0, 9.0, "faces", "ms")
     assert knee_text([none]) == "faces: no knee up to 128 faces"
     rising = ScalingPoint("threads", "s", 8.0, 9.0, "threads", "faces/s")
-    assert knee_text([rising]) == "threads: still rising at 8 threads"
+    assert knee_text([rising]) == "threads: more still helps at 8 threads"
     with pytest.raises(InputError):
         knee_text([])

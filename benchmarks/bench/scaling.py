@@ -1,8 +1,9 @@
 """How cost grows: with faces, frame size, streams, threads, batch. Curves of ScalingPoints, each with its knee.
 
 The knee of a cost (ms, MiB) is the smallest x from which on it grows in proportion: doubling x then costs 2^0.8 = 1.74
-times or more, while below it the fixed part still counts. The knee of a rate (faces/s) is the smallest x that reaches
-nine tenths of the best: more brings next to nothing. None: no such x among those measured.
+times on average, while below it the fixed part still counts. The knee of a rate (faces/s), and of a cost that falls
+(ms against threads), is the smallest x that reaches nine tenths of the best: more brings next to nothing. None: no such
+x among those measured.
 """
 
 import math
@@ -65,6 +66,8 @@ def knee(xs: Sequence[float], ys: Sequence[float], *, rate: bool) -> float | Non
     pairs = [(x, y) for x, y in zip(xs, ys, strict=True) if x > 0 and y > 0 and math.isfinite(y)]
     if len(pairs) < 3:
         return None
+    if _falls(pairs) and not rate:
+        pairs, rate = [(x, 1 / y) for x, y in pairs], True
     if rate:
         best = max(y for _, y in pairs)
         found = next(x for x, y in pairs if y >= ENOUGH * best)
@@ -81,11 +84,16 @@ def knee_text(points: Sequence[ScalingPoint]) -> str:
     if not points:
         raise InputError("a curve with points", "none", "measure it first")
     one = points[0]
-    rate = one.y_unit.endswith("/s")
+    rate = one.y_unit.endswith("/s") or _falls([(p.x, p.y) for p in points])
     if one.knee is None:
-        return f"{one.kind}: {'still rising' if rate else 'no knee up to'} {'at ' if rate else ''}{_last(points)}"
+        return f"{one.kind}: {'more still helps at' if rate else 'no knee up to'} {_last(points)}"
     at = f"{one.knee:g} {one.x_unit}"
     return f"{one.kind}: more than {at} brings little" if rate else f"{one.kind}: in proportion from {at} on"
+
+
+def _falls(pairs: Sequence[tuple[float, float]]) -> bool:
+    """Is the last value clearly below the first?"""
+    return pairs[-1][1] < ENOUGH * pairs[0][1]
 
 
 def _last(points: Sequence[ScalingPoint]) -> str:
