@@ -102,7 +102,8 @@ PIPELINES = {
         hr_px=128,
         cut="box120",  # C: box and 20 %
         enlarged="opencv",  # C
-        jitter=Jitter(rotation_deg=20.0, scale=(0.9, 1.1), shift=30.0 / 128.0),  # C, AFLW's settings; mean fill there
+        # P: scale, rotation, mirroring; C: their ranges, AFLW's, whose shift of up to 30 px 300-W's list does not have
+        jitter=Jitter(rotation_deg=20.0, scale=(0.9, 1.1)),
         mirrored=True,  # C
     ),
     "mtun": Pipeline(
