@@ -47,6 +47,10 @@ PAPERS = {  # name, which is its recipe's too -> what it does
     "srgan_x8": "SRGAN: 16 -> 128 px",
     "srgan_x4": "SRGAN: 16 -> 64 px",
     "urdgn": "URDGN: 16 -> 128 px",
+    "srcnn_x2": "SRCNN: x2 of pictures of any size, luminance",
+    "srcnn_x3": "SRCNN: x3 of pictures of any size, luminance",
+    "srcnn_x4": "SRCNN: x4 of pictures of any size, luminance",
+    "vdsr": "VDSR: x4 of pictures of any size, luminance",
 }
 POINTS_ALONE = {"fan": "super_fan", "fan_64": "super_fan_64"}  # without a picture -> the network that holds it
 
