@@ -14,6 +14,7 @@ FIGURES = Path(__file__).with_name("paper_figures.json")
 SCHEMA = "papers-1"
 STANDS_FOR = {"super_fan_64": "super_fan"}  # profile of ours -> the network that the paper has a number of
 SETS = tuple(f"srinc_{name}_x{scale}" for name in ("set5", "set14", "bsd100", "urban100") for scale in (2, 3, 4))
+UNKNOWN = "see its file"
 Row = dict[str, Any]
 
 
@@ -60,7 +61,7 @@ def trained(row: Row) -> str:
     if training is None:
         return ABSENT
     if training.get("steps") is None:
-        return "see its file"
+        return UNKNOWN
     words = [f"{training['steps']} steps of {training['batch']}"]
     if training.get("minutes") is not None:
         words.append(f"{training['minutes']:.0f} min")
@@ -81,7 +82,7 @@ def ending(files: list[dict[str, Any]]) -> str:
         told = [f"numbers of the paper: {'; '.join(places)}"] if places else ["the paper has no number for it"]
         if file["limit"] is not None:
             told.append(f"**the first {file['limit']} pictures alone**")
-        lines.append(f"* `{protocol['name']}`: {'. '.join([*told, *protocol['differs']])}.")
+        lines.append(f"* `{protocol['name']}`: {'; '.join([*told, *protocol['differs']])}.")
     substitutes = sorted({f"`{r['model']}`: {r['training']['perceptual']}" for r in _substituted(files)})
     lines += [f"* {line}." for line in substitutes]
     machines = dict.fromkeys(
@@ -90,6 +91,12 @@ def ending(files: list[dict[str, Any]]) -> str:
     )
     lines.append(f"* Computed on {'; '.join(machines)}.")
     return "\n".join(["", *lines, made_by(files)])
+
+
+def _detector(row: Row) -> str:
+    learned = trained({"training": row.get("detector_training")})
+    told = f"{row['detector']} at {row['detector_px']} px"
+    return told if learned in (ABSENT, UNKNOWN) else f"{told} ({learned})"
 
 
 def _sources(protocol: str, row: Row) -> list[Row]:
@@ -178,7 +185,7 @@ def papers_gain(results: Path) -> str:
         name = file["protocol"]["name"]
         for row in file["results"]:
             low, high = row["gain_interval"]
-            cells = [f"`{name}`", f"{row['detector']} at {row['detector_px']} px", called(row), str(row["n"])]
+            cells = [f"`{name}`", _detector(row), called(row), str(row["n"])]
             cells += [
                 number(row["error"], 2),
                 percent(row["relative_gain"], 1),

@@ -15,7 +15,8 @@ from training.data.packs import open_pack
 from training.evaluate import main
 from training.evaluate_protocol import evaluate
 from training.landmark_gain import Detector, errors_of, open_detector, relative_gain
-from training.paper_results import training_of
+from training.paper_results import digest, training_of
+from training.predictors import open_network
 from training.protocol_examples import examples
 from training.protocol_run import Asked, run_protocol
 from training.protocols import PRESETS
@@ -180,6 +181,24 @@ def test_a_finished_network_tells_of_its_stages_plans(tmp_path):
     assert (told["paper_share"], told["budget_minutes"], told["finished"]) == (0.1, 10.0, True)
     alone = training_of(checkpoint_of(tmp_path / "other.pt", "fsrnet"))
     assert (alone["paper_share"], alone["minutes"], alone["finished"]) == (None, 2.0, True)
+
+
+def test_a_checkpoint_rewritten_while_it_is_read_is_read_again(tmp_path, monkeypatch):
+    """A run in progress saves every minute: the row's digest must be that of the weights evaluated."""
+    pack, path = pairs_archive(tmp_path / "pairs", faces=1), checkpoint_of(tmp_path / "urdgn.pt", "urdgn")
+    opened = []
+
+    def open_and_rewrite(model):
+        network = open_network(model)
+        opened.append(network)
+        if len(opened) == 1:
+            checkpoint_of(path, "urdgn", seed=1)
+        return network
+
+    monkeypatch.setattr("training.protocol_run.open_network", open_and_rewrite)
+    asked = Asked(pack=str(pack))
+    rows = run_protocol("fsrnet_helen50", [str(path)], asked, path=None, command="", report=lambda text: None)
+    assert len(opened) == 2 and rows[1]["training"]["sha256"] == digest(path)
 
 
 def test_a_picture_equal_to_its_truth_has_no_number(tmp_path):

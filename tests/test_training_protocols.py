@@ -146,6 +146,15 @@ def test_mtun_s_input_moves_and_is_turned_back(face_pack):
     errors = [np.abs(p.astype(int) - still)[4:12, 4:12].mean() for p in (lr, upright)]
     assert errors[1] < 0.6 * errors[0]
     assert np.array_equal(moved_input(hr, 16, np.random.default_rng(3))[0], lr)
+    rule = replace(PRESETS["mtun"], lr_files=False)
+    example = examples(rule, open_pack(face_pack), split="val", limit=1)[0]
+    assert np.array_equal(example.baseline, enlarged_by("bicubic", example.upright, (128, 128)))
+    maps = {"heatmap_kind": "components", "heatmap_count": 4, "heatmap_size": 64, "output_names": ("sr", "heatmaps")}
+    mtun = Network("mtun", replace(bicubic().spec, input_upscaled=False, **maps), lambda x: {"sr": x})
+    other = Network("other", replace(bicubic().spec, input_upscaled=False), lambda x: {"sr": x})
+    assert np.array_equal(input_of(mtun, rule, example)[0], example.lr)
+    fed, _, told = input_of(other, rule, example)
+    assert np.array_equal(fed, example.upright) and told == "16 px, turned back"
 
 
 def test_yaw_of_turned_heads():

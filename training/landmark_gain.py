@@ -22,7 +22,7 @@ from training.data.feeding import U8
 from training.data.packs import Pack
 from training.eightfold import EightFold
 from training.evaluate_protocol import AUC_AT, Model, predictions
-from training.paper_results import digest, rounded
+from training.paper_results import rounded, training_of
 from training.pose import BINS_DEG, bin_of
 from training.predictors import open_network
 from training.protocol_examples import Example
@@ -42,7 +42,9 @@ class Detector:
     """A landmark network behind one call; pictures are resized to its input by antialiased bicubic."""
 
     def __init__(self, name: str, path: Path, side: int, run: Callable[[U8], npt.NDArray[np.float32]]) -> None:
-        self.name, self.sha256, self.side, self.run = name, digest(path), side, run
+        self.name, self.side, self.run = name, side, run
+        self.training = training_of(path)
+        self.sha256 = str(self.training["sha256"])
 
     def __call__(
         self,
@@ -146,7 +148,8 @@ class GainWork:
                 errors_of(detector, baseline, chosen, self.preset),
                 errors_of(detector, truth, chosen, self.preset),
             )
-        return _row(detector, shown(), chosen, self.preset, reference=self.known[detector.name])
+        row = _row(detector, shown(), chosen, self.preset, reference=self.known[detector.name])
+        return {**row, "detector_training": detector.training}
 
 
 def _row(

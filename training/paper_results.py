@@ -19,10 +19,11 @@ A row of kind "pictures", NME in percent, AUC and failures in fractions, null wh
     training    see training_of(); null for bicubic
 
 Kind "gain" (SRINC's experiment: one fixed landmark network on every method's pictures) has rows of model, augmented,
-detector, n, error, baseline_error, truth_error (percent), relative_gain (1 - error / baseline_error), gain_interval
-[low, high] (95 %, bootstrap over faces), auc, bins, psnr, training, per_image {error: [...]}; the rows "bicubic" (or
-"bilinear") and "truth" come first for every detector. Kind "verification" has accuracy (mean of 10 folds), accuracy_sd,
-folds [...], psnr, ssim; "parsing" has iou (mean over classes), iou_by_class [...], reference ("labels" | "truth").
+detector, detector_sha256, detector_px, detector_training, n, error, baseline_error, truth_error (percent),
+relative_gain (1 - error / baseline_error), gain_interval [low, high] (95 %, bootstrap over faces), auc, bins, psnr,
+training, per_image {error: [...]}; the rows "bicubic" (or "bilinear") and "truth" come first for every detector. Kind
+"verification" has accuracy (mean of 10 folds), accuracy_sd, folds [...], psnr, ssim; "parsing" has iou (mean over
+classes), iou_by_class [...], reference ("labels" | "truth").
 """
 
 import hashlib

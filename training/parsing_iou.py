@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -18,6 +17,7 @@ from sdk.image.pixels import to_network
 from sdk.image.resample import resize
 from training.data.feeding import U8
 from training.data.packs import Pack
+from training.data.parsing import cut_classes, read_classes
 from training.paper_results import digest
 from training.predictors import Network, open_network
 
@@ -69,13 +69,9 @@ def labels_of(pack: Pack, ids: Sequence[str], *, size: int, classes: int) -> Lab
         raise InputError(f"a `parsing` picture of each face in {pack.name}", got, "complete the column")
     found = np.zeros((len(ids), size, size), np.int64)
     for i, name in enumerate(ids):
-        path = pack.root / rows[name]["parsing"]
-        label = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-        if label is None or label.ndim != 2 or label.max() >= classes:
-            got = "none" if label is None else f"shape {label.shape}, up to {label.max()}"
-            raise InputError(f"class numbers below {classes} in {path}", got, "save it as a grey PNG of class numbers")
-        rows_at, columns_at = (((np.arange(size) + 0.5) * n / size).astype(int) for n in label.shape)
-        found[i] = label[rows_at][:, columns_at]
+        label = read_classes(pack, rows[name], count=classes)
+        whole = np.array([0.0, 0.0, label.shape[1], label.shape[0]])
+        found[i] = cut_classes(label, whole, picture_hw=label.shape, size=size)
     return found
 
 

@@ -63,7 +63,8 @@ def _faces(preset: Preset, pack: Pack, split: str | None) -> Iterator[Example]:
         if file is not None and file.shape != hr.shape:
             got = f"{file.shape[0]} px for {row['id']}"
             raise InputError(f"LR files of {side} px, as the truth", got, "pass the archive the protocol was made for")
-        baseline = enlarged_by(preset.baseline, lr, (side, side)) if file is None else file
+        aligned = lr if upright is None else upright  # what MTUN's table gives its baselines
+        baseline = enlarged_by(preset.baseline, aligned, (side, side)) if file is None else file
         yield Example(row["id"], hr, lr, baseline, file=file, upright=upright, points=points)
 
 

@@ -10,12 +10,13 @@ import numpy as np
 
 from sdk.errors import FaceTRTError, InputError, ModelError
 from sdk.image.metrics import PROTOCOLS, score_pair
+from sdk.zoo import model_path
 from training.data.feeding import U8
 from training.data.packs import Pack, open_pack, pack_name
 from training.eightfold import EightFold
 from training.evaluate_protocol import Model, evaluate, fitting, predictions
 from training.landmark_gain import GainWork, Key, Make
-from training.paper_results import ResultFile, training_of
+from training.paper_results import ResultFile, digest, training_of
 from training.parsing_iou import labels_of, open_parser, parse_scores
 from training.predictors import open_network
 from training.protocol_examples import Example, examples
@@ -23,6 +24,7 @@ from training.protocols import Preset, preset
 from training.verification import open_embedder, read_pairs, verify
 
 DETECTOR = "picoface_x4"
+TRIES = 3  # to read a checkpoint between two of its writings
 BASELINES = ("bicubic", "bilinear")  # in every table by themselves
 Report = Callable[[str], None]
 Work = Callable[[Model | None, Pack, Sequence[Example]], Iterator[tuple[Key, Make]]]
@@ -73,8 +75,7 @@ def run_protocol(
     file.pictures = {"id": [e.id for e in chosen]}
     if rule.pose_bins:
         file.pictures |= {"yaw_deg": [round(e.yaw_deg or 0.0, 1) for e in chosen], "yaw_from": chosen[0].yaw_from}
-    for network in (None, *networks):
-        weights = None if network is None or network.path is None else training_of(network.path)
+    for network, weights in ((None, None), *networks):
         for key, make in work(network, pack, chosen):
             if file.has(key, None if weights is None else str(weights["sha256"])):
                 continue
@@ -84,14 +85,22 @@ def run_protocol(
     return file.rows
 
 
-def _opened(model: str, rule: Preset, asked: Asked) -> list[Model]:
-    """The network, and its eight-fold form where that is asked for too; nothing for a baseline."""
+def _opened(model: str, rule: Preset, asked: Asked) -> list[tuple[Model, dict[str, Any]]]:
+    """The network and its eight-fold form where asked for, each with what made its weights; nothing for a baseline."""
     if model in BASELINES:
         return []
-    network = fitting(open_network(model), rule)
-    if asked.augmented:
-        return [EightFold(network)]
-    return [network, EightFold(network)] if model in asked.also_augmented else [network]
+    for _ in range(TRIES):
+        before = digest(model_path(model))
+        network = fitting(open_network(model), rule)
+        assert network.path is not None, model
+        weights = training_of(network.path)
+        if weights["sha256"] == before:  # else a run in progress has written a new one meanwhile
+            eight = EightFold(network)
+            forms = [eight] if asked.augmented else [network, eight] if model in asked.also_augmented else [network]
+            return [(form, weights) for form in forms]
+    raise ModelError(
+        "weights that stay while they are read", f"{model}, changed {TRIES} times", "copy it, then try again"
+    )
 
 
 def conditions(name: str, rule: Preset, asked: Asked) -> dict[str, Any]:
