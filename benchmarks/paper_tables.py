@@ -15,6 +15,8 @@ SCHEMA = "papers-1"
 STANDS_FOR = {"super_fan_64": "super_fan"}  # profile of ours -> the network that the paper has a number of
 SETS = tuple(f"srinc_{name}_x{scale}" for name in ("set5", "set14", "bsd100", "urban100") for scale in (2, 3, 4))
 UNKNOWN = "see its file"
+YAW_FROM = {"points": "estimated from the true points", "label": "as labelled"}
+YAW_FROM["both"] = "as labelled, and where there is no label estimated from the true points"
 Row = dict[str, Any]
 
 
@@ -170,7 +172,7 @@ def papers_poses(results: Path) -> str:
                 cells += [number(part[name], decimals), beside("superfan_helen", row, name, decimals, yaw_deg=yaw)]
             rows.append([*cells, number(part["nme"], 2), trained(row)])
     header = ["network", "yaw", "n", "PSNR dB", "paper", "SSIM", "paper", "AUC@10 %", "paper", "NME %", "training"]
-    yaw_from = {"points": "estimated from the true points", "label": "as labelled"}[file["pictures"]["yaw_from"]]
+    yaw_from = YAW_FROM[file["pictures"]["yaw_from"]]
     return f"{markdown(header, rows)}\n\nYaw {yaw_from}.\n" + ending([file])
 
 

@@ -56,8 +56,8 @@ def test_rows_of_the_same_weights_are_kept(tmp_path, capsys):
 
 def test_a_file_that_is_no_result_is_written_anew(tmp_path):
     pack, out = pairs_archive(tmp_path / "pairs", faces=1), tmp_path / "out.json"
-    for text in ("{", "[]", '{"schema": "other"}'):
-        out.write_text(text)
+    for text in ("{", "[]", '{"schema": "other"}', '{"schema": "papers-1", "results": [1]}', "\udcff"):
+        out.write_bytes(text.encode("utf-8", "surrogateescape"))
         assert run("bicubic", "--protocol", "fsrnet_helen50", "--pack", pack, "--json", out) == 0
         assert json.loads(out.read_text())["results"][0]["n"] == 1
 
@@ -172,7 +172,16 @@ def test_all_that_is_there_and_what_is_absent(tmp_path, capsys, monkeypatch):
     assert "srinc_set5_x4: expected pictures for x4 of Set5" in said
     written = json.loads((tmp_path / "results" / "papers_fsrnet_helen50.json").read_text())
     assert len(written["results"]) == 5 and written["command"].startswith("python -m training.evaluate_papers")
-    assert evaluate_papers.main(["--only", "nonsense"]) == 2
+    longer = checkpoint_of(tmp_path / "longer.pt", "jasrnet", seed=2, steps=90)
+    arguments[-1:] = ["--use", f"jasrnet={longer}"]
+    assert evaluate_papers.main([str(a) for a in arguments]) == 0
+    after = json.loads((tmp_path / "results" / "papers_fsrnet_helen50.json").read_text())["results"]
+    assert [r["training"]["steps"] for r in after if r["model"] == "jasrnet"] == [90]
+    assert [r for r in after if r["model"] != "jasrnet"] == [r for r in written["results"] if r["model"] != "jasrnet"]
+    capsys.readouterr()
+    for wrong in (["--only", "nonsense"], ["--use", "nonsense=x.pt"]):
+        assert evaluate_papers.main(wrong) == 2
+        assert "nonsense" in capsys.readouterr().err
 
 
 def test_a_finished_network_tells_of_its_stages_plans(tmp_path):

@@ -172,7 +172,7 @@ def test_yaw_of_turned_heads():
 
 def test_bins_of_labelled_and_estimated_poses(face_pack):
     lines = (face_pack / "index.csv").read_text().splitlines()
-    yaws = iter((5, 40, -50, 80))
+    yaws = iter(("5", "40", "-50", "80"))
     labelled = [f"{line},{next(yaws) if ',val,' in line else ''}" for line in lines[1:]]
     rule = PRESETS["superfan_helen"]
     assert examples(rule, open_pack(face_pack), split="val", limit=1)[0].yaw_from == "points"
@@ -183,5 +183,9 @@ def test_bins_of_labelled_and_estimated_poses(face_pack):
     assert row["model"] == "bilinear" and row["bins"][1]["psnr"] == pytest.approx(
         np.mean(row["per_image"]["psnr"][1:3]), abs=1e-3
     )
+    text = (face_pack / "index.csv").read_text()
+    (face_pack / "index.csv").write_text(text.replace(",40\n", ",nan\n").replace(",-50\n", ",left\n"))
+    told = [e.yaw_from for e in examples(rule, open_pack(face_pack), split="val", limit=None)]
+    assert told == ["label", "points", "points", "label"]
     empty = evaluate(None, rule, chosen[:1])["bins"][2]
     assert empty["n"] == 0 and empty["psnr"] is None

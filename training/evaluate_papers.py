@@ -8,7 +8,7 @@ stay, so a broken run goes on where it stopped, and a second one does what is ne
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,10 @@ class Wanted:
     only: tuple[str, ...] = ()  # protocols; none: all of NETWORKS
     limit: int | None = None
     unfinished: bool = True  # checkpoints of runs in progress count
+    use: dict[str, str] = field(default_factory=dict)  # network -> file that is taken for it
+
+    def model_of(self, name: str) -> str | None:
+        return self.use.get(name) or find_model(name, self.runs, unfinished=self.unfinished)
 
 
 def find_model(name: str, runs: Sequence[Path], *, unfinished: bool = True) -> str | None:
@@ -88,10 +92,14 @@ def evaluate_all(wanted: Wanted, *, command: str) -> list[str]:
     absent: dict[str, list[str]] = {}
     notes: list[str] = []
     unknown = [name for name in wanted.only if name not in NETWORKS]
+    strangers = [name for name in wanted.use if not any(name in networks for networks in NETWORKS.values())]
+    if strangers:
+        known = dict.fromkeys(name for networks in NETWORKS.values() for name in networks)
+        raise InputError(f"--use of {', '.join(known)}", repr(strangers[0]), "correct the name before =")
     if unknown:
         raise InputError(f"protocols of {', '.join(NETWORKS)}", repr(unknown[0]), "correct --only")
     for protocol in wanted.only or NETWORKS:
-        found = {name: find_model(name, wanted.runs, unfinished=wanted.unfinished) for name in NETWORKS[protocol]}
+        found = {name: wanted.model_of(name) for name in NETWORKS[protocol]}
         for name in (n for n, model in found.items() if model is None):
             absent.setdefault(name, []).append(protocol)
         try:
@@ -112,9 +120,7 @@ def _one(protocol: str, models: list[str], wanted: Wanted, *, command: str, note
     path = wanted.results / f"papers_{protocol}.json"
     check_target(path)
     gain = PRESETS[protocol].kind == "gain"
-    both = tuple(
-        m for n in AUGMENTED.get(protocol, ()) if (m := find_model(n, wanted.runs)) in models and m is not None
-    )
+    both = tuple(m for name in AUGMENTED.get(protocol, ()) if (m := wanted.model_of(name)) is not None)
     return run_protocol(
         protocol,
         models,
@@ -124,6 +130,13 @@ def _one(protocol: str, models: list[str], wanted: Wanted, *, command: str, note
         report=sys.stderr.write,
         refused=lambda model, error: notes.append(f"{protocol}, {model}: {error}"),
     )
+
+
+def pair(text: str) -> tuple[str, str]:
+    name, equals, file = text.partition("=")
+    if not (name and equals and file):
+        raise argparse.ArgumentTypeError(f"expected NAME=FILE; got {text}; for example jasrnet=runs/long/jasrnet.pt")
+    return name, file
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -139,10 +152,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the files (default: %(default)s)")
     parser.add_argument("--only", nargs="+", default=[], metavar="PROTOCOL", help=f"of {', '.join(NETWORKS)}")
     parser.add_argument("--limit", type=count, metavar="N", help="the first N pictures of each alone")
+    parser.add_argument(
+        "--use", nargs="+", default=[], type=pair, metavar="NAME=FILE", help="files that are taken for these networks"
+    )
     parser.add_argument("--finished", action="store_true", help="leave out runs in progress")
     args = parser.parse_args(arguments)
     command = recorded_command("training.evaluate_papers", sys.argv[1:] if arguments is None else arguments)
-    wanted = Wanted(tuple(args.runs), args.results, tuple(args.only), args.limit, not args.finished)
+    wanted = Wanted(tuple(args.runs), args.results, tuple(args.only), args.limit, not args.finished, dict(args.use))
     try:
         lines = evaluate_all(wanted, command=command)
     except FaceTRTError as error:

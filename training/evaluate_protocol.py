@@ -81,7 +81,8 @@ def _batch(
     pictures, points = model.decoded(outputs, lr)
     planes = None
     if model.spec.colour == "y":
-        planes = np.floor(np.clip(outputs["sr"][:, 0].astype(np.float64), 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
+        levels = np.nan_to_num(outputs["sr"][:, 0].astype(np.float64), nan=0.0)  # as sdk.image.pixels.from_network
+        planes = np.floor(np.clip(levels, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
     for i, example in enumerate(batch):
         found = points[i] if points is not None and points.shape[1] == 68 else None
         yield example, pictures[i], None if planes is None else planes[i], found

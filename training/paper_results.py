@@ -6,7 +6,7 @@
     protocol    {"name", "paper", "table", "kind", "pack", "split", "scale", "lr_px", "metrics", "baseline",
                  "normaliser", "differs": [text]}
     limit       first pictures alone, or null for all
-    pictures    {"id": [text], "yaw_deg": [number] where poses are asked for, "yaw_from": "label" | "points"}
+    pictures    {"id": [text], "yaw_deg": [number] where poses are asked for, "yaw_from": "label" | "points" | "both"}
     results     rows; the first is the baseline ("bicubic", or what the paper's table has)
 
 A row of kind "pictures", NME in percent, AUC and failures in fractions, null where not measured:
@@ -145,11 +145,14 @@ class ResultFile:
             return
         try:
             old = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
+        except (OSError, ValueError):
             return  # a file that cannot be read is written anew
         wanted = {"schema": SCHEMA, **json.loads(json.dumps(conditions))}
-        if isinstance(old, dict) and all(old.get(key) == value for key, value in wanted.items()):
-            self.rows, self.pictures = old["results"], old["pictures"]
+        rows = old.get("results") if isinstance(old, dict) else None
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            return
+        if all(old.get(key) == value for key, value in wanted.items()):
+            self.rows = rows
 
     def has(self, key: dict[str, Any], weights: str | None) -> bool:
         """Whether there is a row with these values, of weights of that SHA-256."""

@@ -143,8 +143,17 @@ def moved_input(hr: U8, lr_px: int, rng: np.random.Generator) -> tuple[U8, U8]:
 def _with_pose(example: Example, pack: Pack) -> Example:
     """The archive's yaw where it has one for this picture, else an estimate from the true points."""
     row = next(r for r in pack.rows if r["id"] == example.id)
-    if row.get("yaw"):
-        return replace(example, yaw_deg=float(row["yaw"]), yaw_from="label")
+    label = _finite(row.get("yaw"))
+    if label is not None:
+        return replace(example, yaw_deg=label, yaw_from="label")
     if example.points is None:
         raise InputError(f"a yaw or points of {example.id} in {pack.name}", "neither", "pass an archive with poses")
     return replace(example, yaw_deg=float(yaw_deg(example.points[None])[0]), yaw_from="points")
+
+
+def _finite(text: str | None) -> float | None:
+    try:
+        value = float(text or "nan")
+    except ValueError:
+        return None
+    return value if np.isfinite(value) else None

@@ -74,7 +74,9 @@ def run_protocol(
     chosen = examples(rule, pack, split=rule.split, limit=asked.limit)
     file.pictures = {"id": [e.id for e in chosen]}
     if rule.pose_bins:
-        file.pictures |= {"yaw_deg": [round(e.yaw_deg or 0.0, 1) for e in chosen], "yaw_from": chosen[0].yaw_from}
+        sources = sorted({str(e.yaw_from) for e in chosen})
+        told = sources[0] if len(sources) == 1 else "both"
+        file.pictures |= {"yaw_deg": [round(e.yaw_deg or 0.0, 1) for e in chosen], "yaw_from": told}
     for network, weights in ((None, None), *networks):
         for key, make in work(network, pack, chosen):
             if file.has(key, None if weights is None else str(weights["sha256"])):
