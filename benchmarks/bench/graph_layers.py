@@ -45,6 +45,7 @@ class LayerCost:
     columns: int = 0
     depth: int = 0
     groups: int = 1
+    names: tuple[str, ...] = ()  # of all operators in it and of what they write: runtimes call it by any of these
 
     @property
     def flop(self) -> int:
@@ -65,6 +66,7 @@ class _Layer:
     reads: list[str]
     writes: list[str]
     weights: int
+    names: list[str]
     macs: int = 0
     product: tuple[int, int, int, int] = (0, 0, 0, 1)  # rows, columns, depth, groups
 
@@ -136,13 +138,15 @@ def _joins(reading: _Reading, node: Any, uses: dict[str, int]) -> bool:  # node:
         layer.reads += [name for name in reads if name not in layer.reads]
         layer.weights += stored
         layer.writes = [node.output[0]]
+        layer.names += [node.name, node.output[0]]
         return True
     return False
 
 
 def _append(reading: _Reading, node: Any, outputs: list[str]) -> None:  # node: onnx.NodeProto
     reads, stored = reading.split(node)
-    layer = _Layer(node.name or outputs[0], node.op_type, list(dict.fromkeys(reads)), outputs, stored)
+    names = [node.name, *outputs]
+    layer = _Layer(node.name or outputs[0], node.op_type, list(dict.fromkeys(reads)), outputs, stored, names)
     if node.op_type in CONVOLUTIONS:
         layer.product = _convolution(reading.graph, node, CONVOLUTIONS[node.op_type])
     elif node.op_type == "ConvTranspose":
@@ -185,6 +189,8 @@ def _cost(reading: _Reading, layer: _Layer) -> LayerCost:
     elements = reading.graph.elements
     rows, columns, depth, groups = layer.product
     read, written = sum(map(elements, layer.reads)), sum(map(elements, layer.writes))
+    groups = groups if rows else 1
+    names = tuple(dict.fromkeys(name for name in layer.names if name))
     return LayerCost(
-        layer.name, layer.op, layer.macs, layer.weights, read, written, rows, columns, depth, groups if rows else 1
+        layer.name, layer.op, layer.macs, layer.weights, read, written, rows, columns, depth, groups, names
     )

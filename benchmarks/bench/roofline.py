@@ -6,6 +6,7 @@ the sum of the layers' floors is therefore no floor of the whole. "launch" as bo
 takes longer than their arithmetic and their bytes: fewer of them, or a larger batch, would help.
 """
 
+import re
 from collections.abc import Mapping
 
 from benchmarks.bench.devices import GB, Rates
@@ -13,7 +14,10 @@ from benchmarks.bench.graph_cost import BYTES, GraphCost
 from benchmarks.bench.results import Layer, Limit
 from sdk.errors import InputError
 
-__all__ = ["fraction", "layer_fractions", "limit", "ridge_flop_per_byte"]
+__all__ = ["fraction", "layer_fractions", "limit", "matched_ms", "owners", "ridge_flop_per_byte"]
+
+ADDED = re.compile(r"(_nchwc|_token_\d+|_quant|_QuantizeLinear|_DequantizeLinear)$")  # what onnxruntime adds to names
+TOGETHER = re.compile(r" \+ |\[ONNX Layer: |\]|\x1f|, ")  # between the names of operators that TensorRT fused
 
 
 def limit(cost: GraphCost, rates: Rates, *, backend: str, precision: str) -> Limit:
@@ -45,8 +49,33 @@ def fraction(one: Limit | Layer, measured_ms: float) -> float:
 
 
 def layer_fractions(one: Limit, measured_ms: Mapping[str, float]) -> dict[str, float]:
-    """Layer -> fraction(), for those layers that a profile (name -> ms) knows by the same name."""
+    """Layer -> fraction(), for those layers that matched_ms() found in a profile."""
     return {layer.name: fraction(layer, measured_ms[layer.name]) for layer in one.layers if layer.name in measured_ms}
+
+
+def matched_ms(cost: GraphCost, profile_ms: Mapping[str, float]) -> dict[str, float]:
+    """Layer -> its time, from a runtime's profile (its name of a layer -> ms); what is no layer here is left out.
+
+    Several reported ones may be one layer of ours: their times add up.
+    """
+    owner = owners(cost, tuple(profile_ms))
+    found: dict[str, float] = {}
+    for reported, layer in owner.items():
+        found[layer] = found.get(layer, 0.0) + profile_ms[reported]
+    return found
+
+
+def owners(cost: GraphCost, reported: tuple[str, ...]) -> dict[str, str]:
+    """Reported name -> layer of the graph, for those that are recognised. The first known part of a name decides."""
+    known = {name: layer.name for layer in cost.layers for name in (layer.name, *layer.names)}
+    found: dict[str, str] = {}
+    for name in reported:
+        for part in (name, *TOGETHER.split(name)):
+            plain = ADDED.sub("", part.strip())
+            if plain in known:
+                found[name] = known[plain]
+                break
+    return found
 
 
 def _floor(compute_s: float, memory_s: float, launch_us: float) -> tuple[float, str]:
