@@ -30,6 +30,7 @@ from benchmarks.paper_tables import (
     papers_srinc,
 )
 from benchmarks.precision_tables import cpu_int8, engines, precision, sensitivity
+from benchmarks.release_tables import figures, papers_rtx, released
 from benchmarks.tables import detector, evaluation, landmarks, latency
 from sdk.errors import FaceTRTError, InputError
 
@@ -61,6 +62,9 @@ GENERATORS: dict[str, Callable[[Path], str]] = {  # block name -> results folder
     "papers_poses": papers_poses,
     "papers_gain": papers_gain,
     "papers_mtun": papers_mtun,
+    "papers_rtx": papers_rtx,
+    "released": released,
+    "figures": figures,
 }
 
 

@@ -23,7 +23,7 @@ from sdk.pictures import write_file
 from training import picture_sheet, plots
 from training.evaluate_papers import NETWORKS, find_model
 from training.predictors import open_network
-from training.results import recorded_command, write_results
+from training.results import check_target, recorded_command, write_results
 
 ROOT = Path(__file__).resolve().parents[1]
 X8 = tuple(dict.fromkeys([*NETWORKS["fsrnet_helen50"]]))  # of 16 px
@@ -168,6 +168,7 @@ PARTS: dict[str, Callable[[Report], None]] = {
 
 def written(report: Report, only: Sequence[str]) -> list[str]:
     """Makes the figures and figures.json; lines for people. Raises FaceTRTError."""
+    check_target(report.results / "figures.json")
     for name in only or PARTS:
         PARTS[name](report)
     path = report.results / "figures.json"
