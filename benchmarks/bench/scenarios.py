@@ -18,6 +18,8 @@ from benchmarks.bench.sampling import Clock, Samples, check_duration, collect, w
 
 SERVER_TRIES = 7  # halvings between a rate that held and one that did not
 SERVER_LEAST = 100  # queries of a try: a 99th percentile is then at least one query away from the maximum
+SERVER_LONGEST = 3.0  # times the duration, of a try at a low rate
+SERVER_LOWEST = 0.05  # of the rate at which queries back to back run: below, the search ends
 TARGET_FACTOR = 5.0  # times the median of one query, where no target is given
 QUEUE_FULL = 10.0  # times the target: such a wait ends a try
 SPIN_S = 0.0005  # before an arrival, waited for without sleep
@@ -126,6 +128,8 @@ def serve(query: Query, clock: Clock, *, duration_s: float, target_ms: float | N
         else:
             high = rate
         rate = (low + high) / 2
+        if rate < SERVER_LOWEST * highest:
+            break
     return best, Server(target_ms=target, rate_per_s=low or None, tried=tuple(tried))
 
 
@@ -134,7 +138,7 @@ def one_rate(
 ) -> tuple[Samples, bool]:
     """Queries at Poisson arrivals, one after the other as they come; (samples, did the queue run full?)."""
     rng = np.random.default_rng(ARRIVALS_SEED + seed)
-    count = max(SERVER_LEAST, int(rate_per_s * duration_s))
+    count = max(10, min(SERVER_LEAST, int(SERVER_LONGEST * rate_per_s * duration_s)), int(rate_per_s * duration_s))
     arrivals_s = np.cumsum(rng.exponential(1 / rate_per_s, count))
     samples = Samples()
     started, started_processor = clock.now(), clock.processor()

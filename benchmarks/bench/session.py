@@ -28,6 +28,7 @@ from sdk.zoo import SHIPPED
 
 Say = Callable[[str], None]
 TOO_LONG = 2.5  # times the duration: a query that is expected to take longer is not measured
+ALWAYS_S = 1.0  # of a query, or of both of a pair: never too long
 RATIO_LONGEST = 1.0  # times the duration, of both queries together: slower pairs are not timed by turns
 FRUITLESS = 3  # repetitions in a row that were disturbed too, after which none is tried any more
 
@@ -130,18 +131,20 @@ class Session:
         """Measured, or an error in its place; once more when the machine was throttled or disturbed meanwhile."""
         self.ledger.know(runner.subject)
         expected = self.ledger.expected_ms(runner.subject.id, point.faces)
-        if expected is not None and expected > 1000 * TOO_LONG * point.duration_s:
-            text = f"a query would take about {expected / 1000:.0f} s; give --duration {expected / 1000:.0f}"
+        if expected is not None and expected > 1000 * max(TOO_LONG * point.duration_s, ALWAYS_S):
+            text = f"a query would take about {expected / 1000:.1f} s; give a --duration of {expected / 1000:.1f}"
             found = failed(runner, point, text)
         else:
             found = self._watched(runner, point)
-            if not found.error and is_bad(found.flags) and self._fruitless < FRUITLESS:
+            if is_bad(found.flags) and self._fruitless < FRUITLESS and "interrupted" not in found.flags:
                 again = self._watched(runner, point)
                 self._fruitless = self._fruitless + 1 if again.error or is_bad(again.flags) else 0
                 if not again.error and (not is_bad(again.flags) or _p50(again) < _p50(found)):
                     found = replace(again, flags=(*again.flags, "repeated"))
         self.ledger.measurements.append(found)
         self.say(_line(found))
+        if "interrupted" in found.flags:  # the samples so far are kept, the run ends
+            raise KeyboardInterrupt
         return found
 
     def _watched(self, runner: Runner, point: Point) -> Measurement:
@@ -174,7 +177,7 @@ class Session:
     ) -> None:
         """A ratio by turns, and of the same rounds the control as a line of its own (`copy`, or `control` alone)."""
         times = [self.ledger.expected_ms(one.subject.id, batch) for one in (fast, slow)]
-        if sum(ms or 0.0 for ms in times) > 1000 * RATIO_LONGEST * self.options.duration_s:
+        if sum(ms or 0.0 for ms in times) > 1000 * max(RATIO_LONGEST * self.options.duration_s, ALWAYS_S):
             self.ledger.lacks(f"{pair.name}, batch {batch}", "its queries take too long; give a longer --duration")
             return
         try:
