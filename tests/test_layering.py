@@ -63,7 +63,7 @@ THIRD_PARTY = {  # every library we use -> the only files outside tests/ that ma
     "cuda": ["sdk/runtime/gpu.py"],
     "nvidia": ["sdk/runtime/gpu.py", "scripts/kernel_tools.py"],  # folders of headers and libraries, no imports
     "scipy": ["sdk/video/tracks.py"],
-    "av": ["sdk/video/files.py"],
+    "av": ["sdk/video/files.py", "benchmarks/clip_scene.py", "benchmarks/clip_check.py"],
     "nvtx": ["benchmarks/bench/stage_trace.py"],
     "cupy": ["benchmarks/gpu_arrays.py"],
     "pycuda": ["benchmarks/gpu_arrays.py"],
