@@ -140,8 +140,10 @@ class Answer:
     rounded: bool = False  # sr has whole grey levels
 
 
-def answer(run: Runner, faces: Faces, spec: ModelSpec) -> Answer:
+def answer(run: Runner, faces: Faces, spec: ModelSpec, *, fp32: Answer | None = None) -> Answer:
     """Runs a network on the faces; `image` and `landmarks`, where it gives them, count as they are.
+
+    One that gives landmarks alone is judged by them: its pictures are those of `fp32`.
 
     Raises ModelError when its picture or its heatmaps are not of the spec's size.
     """
@@ -149,6 +151,8 @@ def answer(run: Runner, faces: Faces, spec: ModelSpec) -> Answer:
     batch = to_network(crops, spec)
     parts = [dict(run(batch[i : i + BATCH])) for i in range(0, len(batch), BATCH)]
     found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    if fp32 is not None and not {"sr", "image"} & set(found):
+        found["sr"] = fp32.sr
     image = found.get("image")  # [N, H, W, 3] uint8, or float32 with the same levels
     rounded = "sr" not in found and image is not None
     sr = _as_network(image, spec) if image is not None and rounded else found["sr"].astype(np.float32)
@@ -204,7 +208,7 @@ def judge(
     """
     spec = model.spec
     fp32 = fp32 or answer(onnx_runner(model.graph), faces, spec)
-    mine = answer(run, faces, spec)
+    mine = answer(run, faces, spec, fp32=fp32)
     reasons = list(not_finite(fp32, "the fp32 network")) or list(not_finite(mine, f"the {precision} network"))
     numbers = {**_against_fp32(fp32, mine, spec), **_against_truth(fp32, mine, faces), **_landmarks(fp32, mine, faces)}
     limits = THRESHOLDS[precision]

@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper
 
 from export.plain_graph import made_plain
-from export.tail import Tail, detached, inner_spec
+from export.tail import Tail, detached, inner_spec, watched
 from export.tail_nodes import PREFIX
 from sdk.errors import ModelError
 from sdk.runtime.onnx_file import weights_beside
@@ -73,7 +73,8 @@ def read_model(path: str | Path) -> Model:
         raise ModelError(f"a valid ONNX graph in {path.name}", _first_line(error), EXPORT_AGAIN) from error
     spec = _spec_of(proto, path)
     _check_edges(proto, spec, path)
-    graph, tail = detached(fold_stored_weights(made_plain(proto, reserved=PREFIX)), spec)
+    plain = made_plain(watched(proto), reserved=PREFIX)  # watched: no layer is dropped because a tail leaves it out
+    graph, tail = detached(fold_stored_weights(plain), spec)
     _check_weights(graph, path)
     return Model(graph, inner_spec(spec), path, digest, tail)
 

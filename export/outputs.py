@@ -7,6 +7,8 @@
 
 For trtexec, Triton and C++, which have none of our Python; export/tail_nodes.py says how the two are computed. The file
 is written only if onnxruntime gives what sdk.image gives: landmarks within 0.02 cells, pixels within one grey level.
+With `--outputs landmarks` the layers of the picture stay in the file, so that trt-build can judge the network; TensorRT
+leaves them out of the engine, since nobody reads them.
 """
 
 from __future__ import annotations

@@ -70,9 +70,11 @@ def _check_names(spec: ModelSpec, names: Sequence[str], image_type: str) -> None
         raise InputError("heatmaps of landmarks for the output landmarks", cause, "leave landmarks out")
     have = spec.output_names
     missing = [old for old in have if not {old, SUBSTITUTES.get(old, old)} & set(names)]
+    missing = [] if list(names) == ["landmarks"] else missing  # who wants no picture
     beyond = [name for name in names if ORIGINALS.get(name, name) not in have]
     if missing or beyond:
         pairs = ", ".join(f"{old} or {SUBSTITUTES[old]}" if old in SUBSTITUTES else old for old in have)
+        pairs += "; or landmarks alone" if spec.heatmap_kind == "landmarks" else ""
         raise InputError(f"outputs of {spec.name}: {pairs}", got, remedy)
 
 
@@ -111,7 +113,7 @@ def detached(graph: onnx.ModelProto, spec: ModelSpec) -> tuple[onnx.ModelProto, 
     inner = onnx.ModelProto()
     inner.CopyFrom(graph)
     constants = tuple(tensor for tensor in graph.graph.initializer if tensor.name.startswith(PREFIX))
-    outputs = tuple(graph.graph.output)
+    outputs = tuple(value for value in graph.graph.output if value.name in spec.output_names)
     values = _inner_values(graph)
     lost = [name for name in wanted.output_names if name not in values]
     if lost:
@@ -129,8 +131,10 @@ def detached(graph: onnx.ModelProto, spec: ModelSpec) -> tuple[onnx.ModelProto, 
 
 
 def inner_spec(spec: ModelSpec) -> ModelSpec:
-    """The spec of the network without its tail."""
+    """The spec of the network without its tail. (In a file of landmarks alone the rest of the network is there too.)"""
     names = {ORIGINALS.get(name, name) for name in spec.output_names}
+    if spec.output_names == ("landmarks",):
+        names |= {"sr", "parsing"} if spec.parsing_count else {"sr"}
     known = tuple(name for name in OUTPUTS if name in names)
     others = tuple(name for name in spec.output_names if name not in OUTPUTS)
     return spec if not set(spec.output_names) & set(ORIGINALS) else replace(spec, output_names=known + others)

@@ -95,8 +95,9 @@ class ModelSpec:
             ("min_confidence", self.min_confidence is None or 0 <= self.min_confidence <= 1, "None or in [0, 1]"),
             (
                 "output_names",
-                all({name, SUBSTITUTES.get(name)} & set(self.output_names) for name in outputs),
-                f"at least {outputs}, or image for sr and landmarks for heatmaps",
+                self.output_names == ("landmarks",)
+                or all({name, SUBSTITUTES.get(name)} & set(self.output_names) for name in outputs),
+                f"at least {outputs}, or image for sr and landmarks for heatmaps, or landmarks alone",
             ),
             ("output_names", "image" not in self.output_names or self.channels == 3, "without image: 1 channel"),
             (

@@ -8,7 +8,7 @@ from small_network import LR, save_small, small_spec
 from test_export_to_onnx import pytestmark as torch_warnings
 from test_export_to_onnx import saved  # noqa: F401  (a fixture: checkpoints of fixed and of any size)
 
-from export import outputs, to_onnx, triton
+from export import gate, outputs, to_onnx, triton
 from export.faces import load_faces, lr_batch
 from export.graph import read_model
 from sdk import networks
@@ -45,6 +45,40 @@ def test_shipped_networks_on_faces(name, tmp_path):
         assert got["image"].dtype == np.uint8 and got["image"].shape == (16, side, side, 3)
         assert np.abs(got["image"].astype(int) - from_network(want["sr"], spec)).max() <= 1
     plain.close(), whole.close()
+
+
+def test_landmarks_alone_and_the_whole_network_from_such_a_file(tmp_path, capsys):
+    model, alone, back = save_small(tmp_path / "m.onnx"), tmp_path / "a.onnx", tmp_path / "b.onnx"
+    assert ours(model, "-o", alone, "--outputs", "landmarks", "--triton", tmp_path / "config.pbtxt") == 0
+    assert "a.onnx: landmarks, 0.0" in capsys.readouterr().out
+    assert ours(alone, "-o", back) == 0
+    batch = np.random.default_rng(0).random((4, 3, LR, LR), np.float32)
+    both, points = (onnxruntime.InferenceSession(path).run(None, {"lr": batch}) for path in (back, alone))
+    assert len(points) == 1
+    np.testing.assert_array_equal(points[0], both[1])
+    assert (tmp_path / "config.pbtxt").read_text().count("name:") == 2, "its input and one output"
+    inner = read_model(alone)
+    assert inner.spec.output_names == ("sr", "heatmaps") and inner.file_spec.output_names == ("landmarks",)
+    with pytest.raises(ModelError, match="small_x2 with the outputs of the network itself; got landmarks instead"):
+        FaceEnhancer(alone, backend="onnxruntime")
+
+
+def test_a_network_of_points_alone_is_judged_by_them(tmp_path):
+    model = save_small(tmp_path / "m.onnx")
+    assert ours(model, "-o", tmp_path / "a.onnx", "--outputs", "landmarks") == 0
+    read = read_model(tmp_path / "a.onnx")
+    faces = load_faces("builtin", spec=read.spec, count=64)
+    session = onnxruntime.InferenceSession(tmp_path / "a.onnx")
+    moved = {}
+    for shift in (0.0, 1.0):
+
+        def run(batch, shift=shift):
+            return {"landmarks": session.run(None, {"lr": batch})[0] + np.float32([shift, 0, 0])}
+
+        verdict = gate.judge(read, run, faces, precision="fp16")
+        assert verdict.numbers["psnr_fp32_db"] == 150.0
+        moved[shift] = verdict.numbers["moved_pt"]
+    assert moved[0.0] < 0.01 < 0.1 < moved[1.0]
 
 
 def test_another_choice_from_a_file_that_has_one_and_fp16_inside(tmp_path, capsys):

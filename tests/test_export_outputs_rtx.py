@@ -83,6 +83,16 @@ def test_every_way_to_decode(tmp_path, mode, any_size):
     assert edges_of(log)["image"] == "UInt8" and tail_of(log) and np.isfinite(manifest.build_s)
 
 
+def test_landmarks_alone(tmp_path):
+    """The picture's layers are in the file, for the gate, and not in the engine."""
+    source, path = save_small(tmp_path / "s.onnx"), tmp_path / "m.onnx"
+    assert outputs.main([str(source), "-o", str(path), "--outputs", "landmarks"]) == 0
+    manifest, log = build(path, tmp_path / "x.engine", "--fp16", "--targets", "sm_86", "--allow-loss")
+    assert edges_of(log) == {"lr": "Float", "landmarks": "Float"}
+    assert manifest.model_spec.output_names == ("landmarks",) and tail_of(log)
+    assert "moved_pt" in manifest.gate["numbers"]
+
+
 def test_a_tail_in_fp16_is_noticed(shipped, tmp_path):
     _, log = build(shipped, tmp_path / "x.engine", "--fp16", "--targets", "sm_86")
     layers = found_layers(log)

@@ -121,11 +121,11 @@ def test_the_gate_sees_through_it(model):
 @pytest.mark.parametrize(
     ("names", "changes", "words"),
     [
-        (["image"], {}, "sr or image, heatmaps or landmarks; got image;"),
+        (["image"], {}, "sr or image, heatmaps or landmarks; or landmarks alone; got image;"),
         (["image", "points"], {}, "among sr,heatmaps,parsing,image,landmarks, each once; got image,points;"),
         (["image", "image", "landmarks"], {}, "each once"),
         ([], {}, "got none;"),
-        (["sr", "parsing", "heatmaps"], {}, "sr or image, heatmaps or landmarks; got"),
+        (["sr", "parsing", "heatmaps"], {}, "sr or image, heatmaps or landmarks; or landmarks alone; got"),
         (BOTH, {"channels": 1, "colour": "y"}, "three channels .* luminance alone; ask for sr"),
         (BOTH, {"heatmap_kind": "components"}, "heatmaps of landmarks .* has components; leave landmarks out"),
     ],

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
-from test_sdk_image_heatmap import plateaus
+from test_sdk_image_heatmap_plateaus import plateaus
 
 from export.tail_nodes import IMAGE_TYPES, Nodes, add_image, add_landmarks
 from sdk.image.heatmap import DECODE_MODES, cells_to_image, decode, encode

@@ -8,7 +8,7 @@ from heatmap_kernel import EPS, FORMS, HeatmapDecodeArgs, dark_tolerance, decode
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kernel_host import KernelFaultError, Kernels, agreed, needs_compiler, sanitized
-from test_sdk_image_heatmap import plateaus
+from test_sdk_image_heatmap_plateaus import plateaus
 
 from sdk.image.heatmap import DECODE_MODES, decode, encode
 

@@ -37,69 +37,34 @@ def on_nv12(launch):
     return call
 
 
+# fmt: off
 CALLS = {  # launcher, its arrays, the names of those it writes, its other arguments
     "crop_norm": (crop_norm, dict(CROPS, windows=WINDOWS), "out status", dict(colours=LEVELS)),
-    "crop_norm nv12": (
-        on_nv12(crop_norm),
-        dict(NV12, windows=WINDOWS, out=np.zeros((2, 8, 8, 8), np.float16)),
-        "out",
-        dict(colours=LEVELS, layout="hwc8"),
-    ),
+    "crop_norm nv12": (on_nv12(crop_norm), dict(NV12, windows=WINDOWS, out=np.zeros((2, 8, 8, 8), np.float16)), "out",
+                       dict(colours=LEVELS, layout="hwc8")),
     "crop_affine": (crop_affine, dict(CROPS, crop_to_frame=MAPS), "out status", dict(colours=LEVELS)),
-    "enlarge": (
-        enlarge,
-        dict(lr=np.zeros((2, 3, 4, 4), np.float32), out=np.zeros((2, 3, 8, 8), np.float16), count=COUNT),
-        "out",
-        dict(colours=LEVELS),
-    ),
-    "heatmap_decode": (
-        heatmap_decode,
-        dict(
-            heatmaps=RNG.uniform(0, 1, (2, 5, 16, 16)).astype(np.float16),
-            out=np.zeros((2, 5, 4), np.float32),
-            matrices=MAPS,
-            count=COUNT,
-            status=FLAGS,
-        ),
-        "out status",
-        {},
-    ),
-    "image_tail": (
-        image_tail,
-        dict(
-            features=np.zeros((2, 12, 8, 8), np.float16),
-            lr=np.zeros((2, 3, 8, 8), np.float16),
-            out=np.zeros((2, 16, 16, 3), np.uint8),
-            bias=np.zeros(12, np.float32),
-            sums=np.zeros((2, 6), np.uint64),
-            count=COUNT,
-            status=FLAGS,
-        ),
-        "out sums status",
-        dict(r=2),
-    ),
-    "paste": (
-        paste,
-        dict(
-            frame=FRAME,
-            faces=np.zeros((2, 8, 8, 3), np.uint8),
-            crop_to_frame=MAPS,
-            placed=np.zeros((2, PLACED_BYTES), np.uint8),
-            landmarks=RNG.uniform(15, 30, (2, 68, 2)).astype(np.float32),
-            strength=np.ones(2, np.float32),
-            count=COUNT,
-            status=STATUS,
-        ),
-        "frame placed status",
-        {},
-    ),
-    "pixel_shuffle": (
-        pixel_shuffle,
-        dict(planes=np.zeros((2, 8, 4, 4), np.int16), out=np.zeros((2, 2, 8, 8), np.int16)),
-        "out",
-        dict(r=2),
-    ),
-}  # fmt: skip
+    "enlarge": (enlarge, dict(
+        lr=np.zeros((2, 3, 4, 4), np.float32), out=np.zeros((2, 3, 8, 8), np.float16), count=COUNT,
+    ), "out", dict(colours=LEVELS)),
+    "heatmap_decode": (heatmap_decode, dict(
+        heatmaps=RNG.uniform(0, 1, (2, 5, 16, 16)).astype(np.float16), out=np.zeros((2, 5, 4), np.float32),
+        matrices=MAPS, count=COUNT, status=FLAGS,
+    ), "out status", {}),
+    "image_tail": (image_tail, dict(
+        features=np.zeros((2, 12, 8, 8), np.float16), lr=np.zeros((2, 3, 8, 8), np.float16),
+        out=np.zeros((2, 16, 16, 3), np.uint8), bias=np.zeros(12, np.float32), sums=np.zeros((2, 6), np.uint64),
+        count=COUNT, status=FLAGS,
+    ), "out sums status", dict(r=2)),
+    "paste": (paste, dict(
+        frame=FRAME, faces=np.zeros((2, 8, 8, 3), np.uint8), crop_to_frame=MAPS,
+        placed=np.zeros((2, PLACED_BYTES), np.uint8), strength=np.ones(2, np.float32),
+        landmarks=RNG.uniform(15, 30, (2, 68, 2)).astype(np.float32), count=COUNT, status=STATUS,
+    ), "frame placed status", {}),
+    "pixel_shuffle": (pixel_shuffle, dict(
+        planes=np.zeros((2, 8, 4, 4), np.int16), out=np.zeros((2, 2, 8, 8), np.int16),
+    ), "out", dict(r=2)),
+}
+# fmt: on
 EACH = [(call, name) for call, (_, arrays, _, _) in CALLS.items() for name in arrays]
 
 
@@ -134,6 +99,12 @@ def freed(gpu, values):
 def elsewhere(gpu, values):
     array = gpu.put(values)
     return DeviceArray(Device(1), array.pointer, array.shape, array.dtype, owner=array)
+
+
+def claimed(gpu, shape, dtype):
+    """An array that says it is so large."""
+    room = gpu.room((64,), np.uint8)
+    return DeviceArray(gpu.device, room.pointer, shape, dtype, owner=room)
 
 
 KINDS = {  # how an array is spoilt, and what the refusal says of the argument
@@ -215,9 +186,7 @@ def test_boxes_and_maps_of_nonsense_write_a_status_or_nothing(gpu, call, value):
 
 
 def test_more_faces_than_a_grid_takes(gpu):
-    one = gpu.put(WINDOWS)
-    many = DeviceArray(gpu.device, one.pointer, (MOST_FACES + 1, 4), np.float32, owner=one)
-    out = DeviceArray(gpu.device, one.pointer, (MOST_FACES + 1, 3, 8, 8), np.float32, owner=one)
+    many, out = claimed(gpu, (MOST_FACES + 1, 4), np.float32), claimed(gpu, (MOST_FACES + 1, 3, 8, 8), np.float32)
     with pytest.raises(InputError, match="windows of at most 65535 faces; got 65536"):
         crop_norm(gpu.kernels, gpu.put(FRAME), many, out=out, colours=LEVELS, stream=gpu.stream)
 
@@ -244,24 +213,17 @@ def test_numbers_that_are_none(gpu, monkeypatch, call, change, words):
     assert gpu.cuda.calls["cuLaunchKernel"] == 0
 
 
-@pytest.mark.parametrize(
-    ("shape", "layout", "words"),
-    [
-        ((1, 1, 1, 257), "nchw", "1 to 256 cells"),
-        ((1, 0, 4, 8), "hwc8", "1 to 256 cells"),
-        ((1, 256, 256, 32768), "hwc8", "at most 2147483647 values a face"),
-    ],
-)
+LARGE = "at most 2147483647 values a face"
+SIZES = [
+    ((1, 1, 1, 257), "nchw", "1 to 256"),
+    ((1, 0, 4, 8), "hwc8", "1 to 256"),
+    ((1, 256, 256, 2**15), "hwc8", LARGE),
+]
+
+
+@pytest.mark.parametrize(("shape", "layout", "words"), SIZES)
 def test_maps_larger_than_supported(gpu, shape, layout, words):
-    small = gpu.room((64,), np.float16)
-    maps = replace_shape(small, shape)
-    K = shape[3] if layout == "hwc8" else 1
+    out = claimed(gpu, (1, shape[3] if layout == "hwc8" else 1, 4), np.float32)
     with pytest.raises(InputError, match=words):
-        heatmap_decode(
-            gpu.kernels, maps, out=replace_shape(small, (1, K, 4), np.float32), stream=gpu.stream, layout=layout
-        )
+        heatmap_decode(gpu.kernels, claimed(gpu, shape, np.float16), out=out, stream=gpu.stream, layout=layout)
     assert gpu.cuda.calls["cuLaunchKernel"] == 0
-
-
-def replace_shape(array, shape, dtype=None):
-    return DeviceArray(array.device, array.pointer, shape, dtype or array.dtype, owner=array)

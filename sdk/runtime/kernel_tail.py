@@ -59,10 +59,9 @@ def image_tail(
     if r == 1 and (lr is not None or bias is not None or slope != 1.0):
         raise InputError("neither lr, bias nor slope for r=1", "one of them", "they belong before the shuffle")
     check_numbers(gain=gain, shift=shift, slope=slope)
-    base = None if lr is None else _residual(look, lr, source, r, lr_scale or r)
     args = ImageTailArgs(
         features=source.pointer,
-        lr=0 if base is None else base.pointer,
+        lr=0 if lr is None else _residual(look, lr, source, r, lr_scale or r).pointer,
         bias=look.optional("bias", bias, np.float32, 3 * r * r, writable=False),
         count=look.optional("count", count, np.int32, 1, writable=False),
         out=target.pointer,
