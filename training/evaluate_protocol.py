@@ -44,17 +44,17 @@ def fitting(model: Model, preset: Preset) -> Model:
 def input_of(model: Model, preset: Preset, example: Example) -> tuple[U8, npt.NDArray[np.float32] | None, str]:
     """What a network is fed: the small picture, the enlarged one if it takes that, and words for it."""
     upright = example.upright if model.spec.heatmap_kind != "components" else None  # MTUN turns it by itself
-    lr = example.lr if upright is None else upright
+    lr, turned = (example.lr, "") if upright is None else (upright, ", turned back")
     if not model.spec.input_upscaled:
-        told = f"{lr.shape[0]} px" if preset.lr_px else "small files"
-        return lr, None, told + (", turned back" if upright is not None else "")
+        return lr, None, (f"{lr.shape[0]} px" if preset.lr_px else "small files") + turned
     if example.file is not None:
         return lr, example.file.astype(np.float32), "enlarged files"
     size_hw = example.hr.shape[:2]
     if model.spec.name not in PAPERS:
-        return lr, None, "bicubic"
+        return lr, None, f"bicubic{turned}"
     rule = pipeline(PAPERS[model.spec.name].pipeline)
-    return lr, fed_picture(rule, lr, size_hw), "OpenCV's bicubic" if rule.enlarged == "opencv" else "bicubic"
+    told = "OpenCV's bicubic" if rule.enlarged == "opencv" else "bicubic"
+    return lr, fed_picture(rule, lr, size_hw), told + turned
 
 
 def predictions(
