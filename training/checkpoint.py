@@ -1,6 +1,7 @@
 """Checkpoints: one file that explains itself and resumes a run exactly. Read with weights_only=True alone."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ def save(path: Path, payload: dict[str, Any]) -> None:
             os.fsync(handle.fileno())
         temporary.replace(path)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise OutputError(
             f"room and permission to write {path}", str(error), "the last good file stays; free some room"
         ) from error

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sdk.errors import OutputError
+
 SAVE_EVERY_S = 60.0
 REPORT_EVERY_S = 2.0
 LOG_FIELDS = ("step", "seconds", "lr", "loss")
@@ -53,12 +55,16 @@ class Loop:
         raise AssertionError("a run has its own")
 
     def write_log(self) -> None:
-        (self.folder / "log.json").write_text(json.dumps(self.history, indent=1))
-        with (self.folder / "log.csv").open("w", newline="") as handle:
-            names = list(dict.fromkeys([*LOG_FIELDS, *(key for row in self.history for key in row)]))
-            writer = csv.DictWriter(handle, names)
-            writer.writeheader()
-            writer.writerows(self.history)
+        """Raises OutputError; the checkpoint, which holds the same, is written before."""
+        names = list(dict.fromkeys([*LOG_FIELDS, *(key for row in self.history for key in row)]))
+        try:
+            (self.folder / "log.json").write_text(json.dumps(self.history, indent=1))
+            with (self.folder / "log.csv").open("w", newline="") as handle:
+                writer = csv.DictWriter(handle, names)
+                writer.writeheader()
+                writer.writerows(self.history)
+        except OSError as error:
+            raise no_room(self.folder / "log.csv", error) from error
 
     def fit(
         self,
@@ -110,9 +116,19 @@ def plain(value: Any) -> Any:
     return [plain(v) for v in value] if isinstance(value, tuple | list) else value
 
 
+def no_room(path: Path, error: OSError) -> OutputError:
+    remedy = "the last checkpoint stays: free some room and run the same command again"
+    return OutputError(f"room and permission to write {path}", error.strerror or str(error), remedy)
+
+
 def write_samples(rows: list[Tensor], path: Path) -> None:
-    """Rows of [n,3,S,S] in [0,1] as one picture."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Rows of [n,3,S,S] in [0,1] as one picture. Raises OutputError."""
     sheet = torch.cat([torch.cat(list(row), dim=2) for row in rows], dim=1)  # [3, rows * S, n * S]
     pixels = (sheet * 255.0).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
-    cv2.imwrite(str(path), np.ascontiguousarray(pixels[..., ::-1]))
+    made, data = cv2.imencode(path.suffix, np.ascontiguousarray(pixels[..., ::-1]))
+    assert made, path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data.tobytes())
+    except OSError as error:
+        raise no_room(path, error) from error

@@ -11,7 +11,8 @@ import torch
 
 from sdk.errors import InputError
 from training import checkpoint, processes
-from training.data.examples import make_examples
+from training.data.examples import FaceExamples, PatchExamples, make_examples
+from training.loop import no_room
 from training.models import MODELS
 from training.paper_run import PaperRun
 from training.paper_task import PaperTask
@@ -22,6 +23,7 @@ from training.starting import check_kind, check_order
 MEASURED_STEPS = 3  # after one that is not counted
 VALIDATIONS = 10  # in a run, unless they cost more than a tenth of its budget
 LABELLED = {"fan": "only", "jasrnet": "half", "fsrnet": "half", "mtun": "half"}  # by heatmap loss
+SMALLEST_BATCH = {"mtun": 2}  # batch norm on maps of one cell
 Report = Callable[[str], None]
 
 
@@ -35,6 +37,7 @@ def train_recipe(
     device = _device(args.device)
     own_report = report if processes.rank() == 0 else lambda text: None
     recipe = with_changes(recipe, args)
+    check_options(recipe, args)
     initial = None if args.init is None else checkpoint.load(args.init)
     stages = stages_of(recipe, initial)
     check_order(folder, [stage.name for stage in stages])
@@ -72,6 +75,17 @@ def with_changes(recipe: PaperRecipe, args: Namespace) -> PaperRecipe:
     times = args.lr_times
     stages = tuple(replace(stage, lr=stage.lr * times, lr_end=stage.lr_end * times) for stage in recipe.stages)
     return replace(recipe, stages=stages) if times != 1.0 else recipe
+
+
+def check_options(recipe: PaperRecipe, args: Namespace) -> None:
+    """Raises InputError: options that this recipe cannot take, or would ignore."""
+    if args.features is not None and not any(stage.weights.features for stage in recipe.stages):
+        raise InputError("a recipe with a perceptual loss", f"--features with {recipe.name}", "leave --features out")
+    if args.caffe and args.features is None:
+        raise InputError("--features FILE with --caffe", "--caffe alone", "leave it out, or name the weights")
+    least = SMALLEST_BATCH.get(recipe.model, 1)
+    if recipe.batch < least:
+        raise InputError(f"a batch of {least} or more for {recipe.model}", str(recipe.batch), "give another --batch")
 
 
 def stages_of(recipe: PaperRecipe, initial: dict[str, Any] | None) -> tuple[Stage, ...]:
@@ -128,14 +142,7 @@ def _train_stage(
     if plan is not None and saved is not None and saved["step"] >= plan.steps:
         return True
     report(f"{recipe.name}, stage {stage.name}\n")
-    labelled = LABELLED.get(stage.heatmap_loss, "any")
-    examples = make_examples(
-        recipe.pipeline, recipe.packs, args.seed, patch_filter=recipe.patch_filter, labelled=labelled, report=report,
-        classes=getattr(recipe.config, "parsing", 0),
-    )  # fmt: skip
-    if len(examples.skips) and processes.rank() == 0:
-        examples.skips.write(folder / "skipped.csv")
-        report(f"{examples.skips.report(shown=3)}\nall of them in {folder / 'skipped.csv'}\n")
+    examples = _examples(recipe, stage, folder, args, report)
     task = PaperTask(examples, stage, size=recipe.batch, device=run_args["device"], workers=args.workers)
     try:
         return _fit(
@@ -144,6 +151,24 @@ def _train_stage(
         )  # fmt: skip
     finally:
         task.close()
+
+
+def _examples(
+    recipe: PaperRecipe, stage: Stage, folder: Path, args: Namespace, report: Report
+) -> FaceExamples | PatchExamples:
+    """What a stage learns from; what cannot be used is counted, and listed in the stage's folder."""
+    labelled = LABELLED.get(stage.heatmap_loss, "any")
+    examples = make_examples(
+        recipe.pipeline, recipe.packs, args.seed, patch_filter=recipe.patch_filter, labelled=labelled, report=report,
+        classes=getattr(recipe.config, "parsing", 0),
+    )  # fmt: skip
+    if len(examples.skips) and processes.rank() == 0:
+        try:
+            examples.skips.write(folder / "skipped.csv")
+        except OSError as error:
+            raise no_room(folder / "skipped.csv", error) from error
+        report(f"{examples.skips.report(shown=3)}\nall of them in {folder / 'skipped.csv'}\n")
+    return examples
 
 
 def _fit(
