@@ -141,12 +141,8 @@ class Answer:
 
 
 def answer(run: Runner, faces: Faces, spec: ModelSpec, *, fp32: Answer | None = None) -> Answer:
-    """Runs a network on the faces; `image` and `landmarks`, where it gives them, count as they are.
-
-    One that gives landmarks alone is judged by them: its pictures are those of `fp32`.
-
-    Raises ModelError when its picture or its heatmaps are not of the spec's size.
-    """
+    """Runs a network on the faces; `image` and `landmarks`, where it gives them, count as they are. One that gives no
+    picture takes `fp32`'s. Raises ModelError when its picture or its heatmaps are not of the spec's size."""
     crops = lr_crops(faces, spec.lr_size)  # [N, lr, lr, 3]
     batch = to_network(crops, spec)
     parts = [dict(run(batch[i : i + BATCH])) for i in range(0, len(batch), BATCH)]

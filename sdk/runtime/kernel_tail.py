@@ -50,15 +50,13 @@ def image_tail(
     layout: str = "nchw",
 ) -> None:
     """pixel_shuffle() and from_network() of sdk.image.pixels in one launch; NaN becomes 0. The device must be current.
-
-    Raises InputError that names the argument, BackendError when CUDA refuses the launch.
-    """
+    Raises InputError that names the argument, BackendError when CUDA refuses the launch."""
     look = Arguments(kernels.device, stream)
     source, target, channels = _ends(look, features, out, r, layout)
     N, h, w = (look.sizes[letter] for letter in ("N", "h", "w"))
+    check_numbers(gain=gain, shift=shift, slope=slope)
     if r == 1 and (lr is not None or bias is not None or slope != 1.0):
         raise InputError("neither lr, bias nor slope for r=1", "one of them", "they belong before the shuffle")
-    check_numbers(gain=gain, shift=shift, slope=slope)
     args = ImageTailArgs(
         features=source.pointer,
         lr=0 if lr is None else _residual(look, lr, source, r, lr_scale or r).pointer,
