@@ -32,6 +32,7 @@ from benchmarks.paper_tables import (
 from benchmarks.precision_tables import cpu_int8, engines, precision, sensitivity
 from benchmarks.release_tables import figures, papers_rtx, released
 from benchmarks.tables import detector, evaluation, landmarks, latency
+from benchmarks.video_tables import video
 from sdk.errors import FaceTRTError, InputError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -52,6 +53,7 @@ GENERATORS: dict[str, Callable[[Path], str]] = {  # block name -> results folder
     "cpu_int8": cpu_int8,
     "engines": engines,
     "kernels": kernels,
+    "video": video,
     "bench_headline": bench_tables.headline,
     "bench_matrix": bench_tables.matrix,
     "bench_ratios": bench_tables.ratios,
