@@ -1,5 +1,7 @@
 """Floors worked out by hand, and floors that nothing measured may lie under."""
 
+import dataclasses
+
 import pytest
 
 from benchmarks.bench.devices import Rates
@@ -28,6 +30,19 @@ def test_each_bound_by_hand():
     assert ridge_flop_per_byte(CPU, "fp32") == pytest.approx(20)
     assert fraction(found, 40.0) == pytest.approx(0.25)
     assert layer_fractions(found, {"wide": 1.6, "other": 1.0}) == {"wide": pytest.approx(0.5)}
+
+
+def test_what_a_cache_holds_need_not_come_from_memory():
+    """16 MB of cache at 100 GB/s: 8 MB take 80 us from it; of 36 MB, 20 must come from memory at 10 GB/s."""
+    cached = dataclasses.replace(CPU, l2_mb=16.0, l2_gb_s=100.0)
+    sizes = (10**6, 9 * 10**5 + 36 * 10**5)
+    layers = tuple(LayerCost(f"{n}", "Pad", 0, 0, n, n) for n in sizes)
+    found = limit(GraphCost("net", 1, layers, 0, {}, 2), cached, backend="b", precision="fp32")
+    assert [round(one.floor_ms, 6) for one in found.layers] == [0.08, 2.0]
+    again = Rates.from_record(cached.record())
+    assert (again.l2_mb, again.l2_gb_s, again.int8_top_s, again.fp16_tflop_s) == (16.0, 100.0, 0.8, None)
+    assert Rates.from_record({"gpu_copy_gb_s": 5.0}, prefix="gpu_").dram_gb_s == 5.0
+    assert Rates.from_record({}) is None
 
 
 def test_unknown_rates_and_times_say_so():

@@ -5,6 +5,7 @@ without DLA: marketing figures of Orin count sparsity and the DLAs. fp32 is that
 without TF32. L2 rates and launch costs stand on no data sheet: they are estimates, and predictions say so.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sdk.errors import InputError
@@ -33,8 +34,8 @@ class Rates:
     dram_gb_s: float  # read and written
     launch_us: float  # of one more kernel (GPU: inside a replayed graph) or operator
     multiprocessors: int = 0  # 0: a processor
-    l2_mb: float = 0.0
-    l2_gb_s: float = 0.0
+    l2_mb: float = 0.0  # of the last cache, whatever its level
+    l2_gb_s: float = 0.0  # what caches give; of a processor the rate of a near one, as an upper bound. 0: unknown
     gpu_names: tuple[str, ...] = ()  # words in what the driver calls it
     source: str = ""
 
@@ -54,7 +55,21 @@ class Rates:
             "int8_gop_s": self.int8_top_s,
         }
         rates = {name: None if tera is None else round(1000 * tera, 2) for name, tera in scaled.items()}
-        return {"copy_gb_s": round(self.dram_gb_s, 2), **rates, "launch_us": round(self.launch_us, 3)}
+        caches = {"cache_mb": round(self.l2_mb, 2), "cache_gb_s": round(self.l2_gb_s, 2)} if self.l2_gb_s else {}
+        return {"copy_gb_s": round(self.dram_gb_s, 2), **rates, **caches, "launch_us": round(self.launch_us, 3)}
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, float | None], *, prefix: str = "") -> "Rates | None":
+        """Inverse of record(), of names with a prefix; None where it holds no copy rate."""
+        copied = record.get(f"{prefix}copy_gb_s")
+        if not copied:
+            return None
+        fp32, fp16, int8 = (
+            None if (one := record.get(prefix + name)) is None else one / 1000
+            for name in ("fp32_gflop_s", "fp16_gflop_s", "int8_gop_s")
+        )
+        launch_us, mb, gb_s = (record.get(prefix + name) or 0.0 for name in ("launch_us", "cache_mb", "cache_gb_s"))
+        return cls("this machine", fp32, fp16, int8, copied, launch_us, l2_mb=mb, l2_gb_s=gb_s)
 
 
 DEVICES = {

@@ -1,7 +1,8 @@
 """What the machine at hand can do at most: copy rate of its memory, arithmetic by precision, cost of one more step.
 
 Method. The best of repeated runs counts, since a floor must be one. Copies are of arrays four times the last cache and
-count read and written bytes, of a processor with one thread and with all. Arithmetic of a processor is onnxruntime's
+count read and written bytes, of a processor with one thread and with all; beside them stands the rate of arrays that a
+core's own cache holds, times the cores. Arithmetic of a processor is onnxruntime's
 (probe_graphs): with all threads, or one thread's times the cores where that is more, as on a machine with other work.
 That of a GPU is torch's where it is installed with CUDA (probe_torch), else the data sheet's, if the GPU is in the
 table. `source` of the rates says which.
@@ -28,6 +29,7 @@ __all__ = ["probe_cpu", "probe_gpu"]
 MIB = 2**20
 LEAST_COPY_MIB, MOST_COPY_MIB = 64, 1024
 CACHES = "sys/devices/system/cpu/cpu0/cache"
+NEAR_COPY_KIB, NEAR_COPIES = 128, 50
 GPU_COPY_MIB = 512  # of more than any L2
 COPIES = 8  # in a row, before the host waits
 LAUNCHES = 200  # in one graph
@@ -41,15 +43,17 @@ def probe_cpu(*, threads: int = 0, seconds: float = 2.0, root: Path = Path("/"))
     _check(seconds, threads)
     used = threads or machine_facts.usable_cores(root)
     cores = max(1, used // machine_facts.threads_per_core(root))
-    part_s, mib = seconds / 7, _copy_mib(root)
+    part_s, mib = seconds / 8, _copy_mib(root)
     copied = max(_copy_bytes_s(n, part_s, mib) for n in {1, used})
+    near = cores * _near_copy_bytes_s(part_s)
     fp32, int8 = (
         max(probe(threads=n, seconds=part_s) * (cores if n == 1 else 1) for n in {1, used})
         for probe in (probe_graphs.fp32_flop_s, probe_graphs.int8_op_s)
     )
     launch_us = probe_graphs.operator_us(seconds=part_s)
     source = f"measured on this machine, {used} threads: NumPy's copy, onnxruntime's products and convolutions"
-    return Rates("this processor", fp32 / TERA, None, int8 / TERA, copied / GB, launch_us, source=source)
+    caches = {"l2_mb": 1.048576 * _last_cache_mib(root), "l2_gb_s": max(near, copied) / GB}
+    return Rates("this processor", fp32 / TERA, None, int8 / TERA, copied / GB, launch_us, **caches, source=source)
 
 
 def probe_gpu(*, device: int = 0, seconds: float = 2.0) -> Rates:
@@ -83,14 +87,31 @@ def _check(seconds: float, threads: int) -> None:
         raise InputError("a probe of up to 600 s with 0 or more threads", got, "leave both out")
 
 
-def _copy_mib(root: Path) -> int:
-    """Four times the largest cache, within bounds."""
-    sizes = [0]
+def _last_cache_mib(root: Path) -> float:
+    """Size of the largest cache; 0 where the system does not tell."""
+    sizes = [0.0]
     for file in sorted((root / CACHES).glob("index*/size")):
         with contextlib.suppress(OSError, ValueError):
             text = file.read_text(encoding="ascii").strip()
-            sizes.append(int(text.rstrip("KMG")) * {"K": 1, "M": 1024, "G": MIB}.get(text[-1:], 1) // 1024)
-    return min(max(4 * max(sizes), LEAST_COPY_MIB), MOST_COPY_MIB)
+            sizes.append(int(text.rstrip("KMG")) * {"K": 1 / 1024, "M": 1.0, "G": 1024.0}.get(text[-1:], 2.0**-20))
+    return max(sizes)
+
+
+def _copy_mib(root: Path) -> int:
+    """Four times the largest cache, within bounds."""
+    return int(min(max(4 * _last_cache_mib(root), LEAST_COPY_MIB), MOST_COPY_MIB))
+
+
+def _near_copy_bytes_s(seconds: float) -> float:
+    """The same of arrays that a core's own cache holds, on one thread: more than any larger cache gives."""
+    source = np.ones(NEAR_COPY_KIB * 1024 // 8)
+    target = np.zeros_like(source)
+
+    def run() -> None:
+        for _ in range(NEAR_COPIES):
+            np.copyto(target, source)
+
+    return NEAR_COPIES * 2 * source.nbytes / _best_s(run, seconds)
 
 
 def _copy_bytes_s(threads: int, seconds: float, mib: int) -> float:

@@ -1,9 +1,11 @@
 """The least time a network can take on a device: arithmetic at its peak rate, or bytes at its memory's.
 
-For the whole, weights, inputs and outputs cross the memory bus once and everything between may stay in caches: no
-implementation of the same graph is faster. For one layer its own inputs and outputs count too, which caches can beat;
-the sum of the layers' floors is therefore no floor of the whole. "launch" as bound says that starting the layers alone
-takes longer than their arithmetic and their bytes: fewer of them, or a larger batch, would help.
+For the whole, weights, inputs and outputs are moved once and all between may stay in registers: no implementation
+of the same graph is faster. What the last cache holds may still be there from the run before, so only what exceeds it
+must come from memory; all of it comes at the caches' rate at best. For one layer its own inputs and outputs count too,
+which fusing can beat; the sum of the layers' floors is therefore no floor of the whole. "launch" as bound says that
+starting the layers alone takes longer than their arithmetic and their bytes: fewer of them, or a larger batch, would
+help.
 """
 
 import re
@@ -29,10 +31,10 @@ def limit(cost: GraphCost, rates: Rates, *, backend: str, precision: str) -> Lim
     layers: list[Layer] = []
     for one in cost.layers:
         moved = one.bytes(precision)
-        floor_ms, bound = _floor(one.flop / peak, moved / (rates.dram_gb_s * GB), rates.launch_us)
+        floor_ms, bound = _floor(one.flop / peak, _moved_s(moved, rates), rates.launch_us)
         layers.append(Layer(one.name, one.op, one.flop, moved, floor_ms, bound))
     least = cost.least_bytes(precision)
-    floor_ms, bound = _floor(cost.flop / peak, least / (rates.dram_gb_s * GB), rates.launch_us * len(layers))
+    floor_ms, bound = _floor(cost.flop / peak, _moved_s(least, rates), rates.launch_us * len(layers))
     return Limit(backend, precision, cost.batch, cost.flop, least, floor_ms, bound, tuple(layers))
 
 
@@ -76,6 +78,14 @@ def owners(cost: GraphCost, reported: tuple[str, ...]) -> dict[str, str]:
                 found[name] = known[plain]
                 break
     return found
+
+
+def _moved_s(moved: float, rates: Rates) -> float:
+    """Seconds for so many bytes; all from memory where nothing is known of the caches."""
+    if not rates.l2_gb_s:
+        return moved / (rates.dram_gb_s * GB)
+    beyond = max(0.0, moved - rates.l2_mb * 1e6)
+    return max(moved / (rates.l2_gb_s * GB), beyond / (rates.dram_gb_s * GB))
 
 
 def _floor(compute_s: float, memory_s: float, launch_us: float) -> tuple[float, str]:
