@@ -51,6 +51,15 @@ def test_a_generator_goes_to_its_place_in_super_fan():
     assert found and all(key.startswith("generator.") for key in found)
 
 
+def test_a_fan_of_other_pictures_is_refused():
+    """Its arrays would fit: a FAN has no size of its own. Its points would not."""
+    whole = MODELS["super_fan"](SMALL["super_fan_64"])
+    given = {"model": "fan", "weights": whole.fan.state_dict(), "config": {"input_size": 64}}
+    assert fitting_weights(whole, given, name="super_fan")
+    with pytest.raises(InputError, match="pictures of 64 px, as this recipe's does; got one of 256 px"):
+        fitting_weights(whole, {**given, "config": {"input_size": 256}}, name="super_fan")
+
+
 @pytest.fixture
 def stopped(face_pack, tmp_path):
     """(recipe, stage, folder) of a run of one step, saved."""

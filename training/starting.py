@@ -30,6 +30,11 @@ def fitting_weights(model: nn.Module, saved: Mapping[str, Any], *, name: str) ->
     if found != name and not place:
         expected = f"a checkpoint of {name!r}"
         raise InputError(f"{expected} to start from", f"one of {found!r}", "give another --init, or leave it out")
+    if place == "fan.":
+        reads, wants = saved.get("config", {}).get("input_size"), model.config.fan().input_size
+        if reads != wants:
+            expected = f"a FAN that reads pictures of {wants} px, as this recipe's does"
+            raise InputError(expected, f"one of {reads} px", "take super_fan for 256 px, super_fan_64 for 64 px")
     own = model.state_dict()
     given = {place + key: value for key, value in saved.get("weights", {}).items()}
     fitting = {key: value for key, value in given.items() if key in own and value.shape == own[key].shape}
