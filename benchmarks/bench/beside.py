@@ -3,8 +3,9 @@
 Each part stands for itself: one that fails is listed under `missing`, and the others go on.
 """
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -13,16 +14,19 @@ from benchmarks.bench.cold import cold_start
 from benchmarks.bench.ledger import Ledger
 from benchmarks.bench.model_files import ModelFile
 from benchmarks.bench.options import Options
+from benchmarks.bench.ours import SdkRunner, open_ours
 from benchmarks.bench.results import Measurement
 from benchmarks.bench.rounds import Pair
 from benchmarks.bench.runner import Runner, told
 from benchmarks.bench.sampling import Clock
 from benchmarks.bench.scenarios import Point
 from benchmarks.rivals.face_by_face import PasteRunner
+from sdk.errors import FaceTRTError
 from sdk.runtime.opening import Opened
 
 PASTED = 16  # faces in the frame of the decode-and-paste ratio
 PROBE_S = 2.0
+FACES = 8  # of the trace
 
 
 class Run(Protocol):
@@ -73,6 +77,8 @@ def all_of(run: Run, files: Sequence[ModelFile]) -> None:
         steps += [(f"predictions of {file.name}", partial(_predictions, run, file)) for file in files]
     if run.options.scaling:
         steps += [(f"scaling of {file.name}", partial(_scaling, run, file)) for file in ours]
+    if run.options.profile is not None:
+        steps += [(f"trace of {file.name}", partial(_trace, run, file, alone=len(ours) == 1)) for file in ours]
     for name, step in steps:
         try:
             step()
@@ -122,12 +128,27 @@ def _limits(run: Run, files: Sequence[ModelFile]) -> None:
     for file in files:
         batches = {m.batch for m in run.ledger.measurements if m.subject.startswith(file.name + "/") and m.latency_ms}
         for batch in sorted(batches - {PASTED} if PASTED not in run.options.batches else batches):
-            cost = graph_cost.count(file.path, batch=batch, input_hw=_sizes(run.options, file))
-            _describe(run, file, cost.inputs)
-            for backend, rates in measured.items():
-                for precision in _precisions(run, file, backend):
-                    found = roofline.limit(cost, rates, backend=backend, precision=precision)
-                    run.ledger.limits.setdefault(file.name, []).append(found)
+            with _or_missing(run, f"limits of {file.name}, batch {batch}"):
+                cost = graph_cost.count(file.path, batch=batch, input_hw=_sizes(run.options, file))
+                _describe(run, file, cost.inputs)
+                for operator in cost.uncounted:
+                    run.ledger.lacks(f"limits of {file.name}", f"the arithmetic of {operator} is not counted")
+                for backend, rates in measured.items():
+                    for precision in _precisions(run, file, backend):
+                        with _or_missing(run, f"limits of {file.name} {precision} on {backend}"):
+                            found = roofline.limit(cost, rates, backend=backend, precision=precision)
+                            if batch != max(batches):  # one set of layers is enough to see what bounds them
+                                found = dataclasses.replace(found, layers=())
+                            run.ledger.limits.setdefault(file.name, []).append(found)
+
+
+@contextlib.contextmanager
+def _or_missing(run: Run, what: str) -> Generator[None, None, None]:
+    """An error of ours inside is listed under `missing`; what comes after goes on."""
+    try:
+        yield
+    except FaceTRTError as error:
+        run.ledger.lacks(what, told(error))
 
 
 def _scaling(run: Run, file: ModelFile) -> None:
@@ -142,6 +163,36 @@ def _scaling(run: Run, file: ModelFile) -> None:
             run.say(f"{file.name}: {knee_text([point for point in points if point.kind == kind])}")
         for text in ended:
             run.ledger.lacks(f"scaling of {file.name}", text)
+
+
+def _trace(run: Run, file: ModelFile, *, alone: bool) -> None:
+    """TRACE.json of the first backend and precision; of several models TRACE.MODEL.json each."""
+    from benchmarks.bench import graph_cost, roofline, stage_profile
+    from benchmarks.bench.devices import Rates
+
+    path, options = run.options.profile, run.options
+    assert path is not None, file
+    path = path if alone else path.with_name(f"{path.stem}.{file.name}{path.suffix}")
+    word, device = backend_of(options.backends[0])
+    opened = open_ours(file, word, options.precisions[0], threads=options.threads, device=device)
+    label = subject_backend(opened)
+    rates = Rates.from_record(run.ledger.probe, prefix="" if opened.device == "cpu" else "gpu_")
+    cost = limit = None
+    if rates is not None and rates.peak(opened.precision):  # layers are held against what was probed
+        cost = graph_cost.count(file.path, batch=FACES)
+        limit = roofline.limit(cost, rates, backend=label, precision=opened.precision)
+    with contextlib.closing(SdkRunner(file, opened, label, threads=options.threads)) as sdk:
+        layers = stage_profile.write_trace(
+            path,
+            opened.network,
+            onnx_file=opened.path if opened.runtime == "onnxruntime" else None,
+            enhance=sdk.enhance,
+            cost=cost,
+            limit=limit,
+            faces=FACES,
+            threads=options.threads,
+        )
+    run.say(f"{file.name}: trace of {len(layers)} layers in {path}")
 
 
 def _precisions(run: Run, file: ModelFile, backend: str) -> list[str]:

@@ -49,9 +49,13 @@ class SdkRunner:
     def query(self, faces: int) -> Query:
         return self.query_of(scene(faces, side_px=self.spec.lr_size))
 
+    def enhance(self, frame: Any, boxes: Any) -> Any:
+        """Faces of tight landmark boxes [N, 4] in a frame [H, W, 3]."""
+        return self._enhancer.enhance(frame, boxes, box_kind="landmarks")
+
     def query_of(self, of: Scene) -> Query:
         """A query of any scene: frames of other sizes too."""
-        return lambda: self._enhancer.enhance(of.frame, of.boxes, box_kind="landmarks")
+        return lambda: self.enhance(of.frame, of.boxes)
 
     def stages_ms(self, faces: int, *, longest_s: float = 10.0) -> dict[str, float]:
         """Median of each stage, run by hand as sdk.pipeline runs them; "rest" is what enhance() adds around them."""
