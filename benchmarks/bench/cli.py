@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from benchmarks.bench import results
@@ -58,24 +59,25 @@ def _measure(words: list[str]) -> int:
     from benchmarks.rivals.listing import check_names
 
     check_names(options.rivals)
+    history = [results.load(path) for path in options.history]
     signal.signal(signal.SIGTERM, _as_interrupt)
     session = Session(options, shlex.join([PROGRAM, *words]), say=_progress(quiet=options.quiet))
     result = session.run()
-    problems = _write(result, options)
+    problems = _write(result, options, history)
     if not result.complete:
         return INTERRUPTED
     measured = any(one.latency_ms for one in result.measurements)
     return WRONG if problems else DONE if measured else NOTHING
 
 
-def _write(result: Result, options: Options) -> int:
+def _write(result: Result, options: Options, history: Sequence[Result]) -> int:
     """All outputs; one that fails does not cost the others. Returns how many failed."""
     from benchmarks.bench import csv_table, page, terminal
 
     writers: list[tuple[Path | None, Callable[[Result, Path], None]]] = [
         (options.json, results.save),
         (options.csv, csv_table.write_csv),
-        (options.html, page.write_page),
+        (options.html, partial(page.write_page, history=history)),
     ]
     failed = 0
     for path, write in writers:

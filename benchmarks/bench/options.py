@@ -35,6 +35,7 @@ class Options:
     json: Path | None = None
     csv: Path | None = None
     html: Path | None = None
+    history: tuple[Path, ...] = ()  # earlier results, for the page
     quiet: bool = False
 
 
@@ -59,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--profile", type=Path, metavar="TRACE.json", help="a trace of stages and layers, for Perfetto or Chrome")
     for suffix in ("json", "csv", "html"):
         add(f"--{suffix}", type=Path, metavar="FILE", help=f"the result as {suffix.upper()}")
+    add("--history", type=Path, action="append", default=[], metavar="OLD.json", help="earlier results, for the page")
     add("--quiet", action="store_true", help="no progress")
 
 
@@ -84,6 +86,7 @@ def options_of(arguments: argparse.Namespace) -> Options:
         json=arguments.json,
         csv=arguments.csv,
         html=arguments.html,
+        history=tuple(arguments.history),
         quiet=arguments.quiet,
     )
     if options.target_ms is not None and not 0 < options.target_ms < float("inf"):

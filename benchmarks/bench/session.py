@@ -20,7 +20,7 @@ from benchmarks.bench.ours import BareRunner, SdkRunner, open_ours
 from benchmarks.bench.results import Measurement, Model, Result
 from benchmarks.bench.rounds import Pair, by_turns, control_of, result_of
 from benchmarks.bench.runner import Runner, memory_limit, told
-from benchmarks.bench.sampling import Clock
+from benchmarks.bench.sampling import Clock, Samples
 from benchmarks.bench.scenarios import Point, failed, measure
 from benchmarks.rivals.listing import rivals_of
 from sdk.errors import FaceTRTError
@@ -28,6 +28,7 @@ from sdk.zoo import SHIPPED
 
 Say = Callable[[str], None]
 TOO_LONG = 2.5  # times the duration: a query that is expected to take longer is not measured
+NO_FASTER = 8.0  # times does a batch make a face faster
 ALWAYS_S = 1.0  # of a query, or of both of a pair: never too long
 RATIO_LONGEST = 1.0  # times the duration, of both queries together: slower pairs are not timed by turns
 FRUITLESS = 3  # repetitions in a row that were disturbed too, after which none is tried any more
@@ -130,7 +131,7 @@ class Session:
     def point(self, runner: Runner, point: Point) -> Measurement:
         """Measured, or an error in its place; once more when the machine was throttled or disturbed meanwhile."""
         self.ledger.know(runner.subject)
-        expected = self.ledger.expected_ms(runner.subject.id, point.faces)
+        expected = self._expected_ms(runner, point.faces)
         if expected is not None and expected > 1000 * max(TOO_LONG * point.duration_s, ALWAYS_S):
             text = f"a query would take about {expected / 1000:.1f} s; give a --duration of {expected / 1000:.1f}"
             found = failed(runner, point, text)
@@ -146,6 +147,18 @@ class Session:
         if "interrupted" in found.flags:  # the samples so far are kept, the run ends
             raise KeyboardInterrupt
         return found
+
+    def _expected_ms(self, runner: Runner, faces: int) -> float | None:
+        """What a query may take: by what was measured of it, or by a query of one face where a large batch is first."""
+        known = self.ledger.expected_ms(runner.subject.id, faces)
+        if known is not None or faces <= named.MANY:
+            return known
+        trial = Samples()
+        with contextlib.suppress(Exception):  # measuring the point itself will say what is wrong
+            query = runner.query(1)
+            query()
+            trial.add(self.clock, query)
+        return faces * trial.wall_ms[0] / NO_FASTER if trial.wall_ms else None
 
     def _watched(self, runner: Runner, point: Point) -> Measurement:
         start_s = self._watch.now_s()

@@ -30,6 +30,10 @@ class TorchRunner:
         self._torch, _ = torch_graph.torch_modules()
         self._spec: ModelSpec = file.spec
         device = "cuda" if cuda else "cpu"
+        if cuda and not self._torch.cuda.is_available():
+            raise BackendError(
+                "a GPU that torch can use", f"torch {self._torch.__version__}, which sees none", "compare on the CPU"
+            )
         if precision == "fp16" and not cuda:
             raise BackendError("fp16 on a GPU", "the CPU", "compare fp32")
         if precision not in ("fp32", "fp16"):
