@@ -51,6 +51,19 @@ def sets_archive(folder, *, scales=(2, 3), split="Set5", small=True):
     return folder
 
 
+def doubled(folder):
+    """The archive with pictures of twice the side, large enough for windows of 128 px."""
+    for path in sorted((folder / "img").glob("*.png")):
+        picture = cv2.imread(str(path))
+        cv2.imwrite(str(path), resize(picture, (2 * picture.shape[0], 2 * picture.shape[1])))
+    with np.load(folder / "landmarks.npz") as points:
+        ids, moved = points["id"], (points["pts68"] + 0.5) * 2.0 - 0.5
+    np.savez(folder / "landmarks.npz", id=ids, pts68=moved.astype(np.float32))
+    text = (folder / "index.csv").read_text()
+    (folder / "index.csv").write_text(text.replace(",160,160", ",320,320"))
+    return folder
+
+
 def checkpoint_of(path, name, *, steps=20, seed=0, finished=True):
     """A small network of a paper's recipe, saved as training leaves it."""
     import torch

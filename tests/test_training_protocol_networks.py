@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from made_papers import checkpoint_of, pairs_archive, sets_archive
+from made_papers import checkpoint_of, doubled, pairs_archive, sets_archive
 
 from training.evaluate_papers import NETWORKS, detectors_of, find_model
 from training.protocol_run import Asked, run_protocol
@@ -25,7 +25,7 @@ def test_eightfold_enlargements(name, face_pack, tmp_path):
     row = row_of(path, "fsrnet_helen50", pairs, split="helen")
     assert (row["model"], row["n"]) == (name, 1) and math.isfinite(row["psnr"]) and -1 <= row["ssim"] <= 1
     assert row["input"] == ("enlarged files" if name in ("jasrnet", "fsrnet", "fsrgan") else "16 px")
-    row = row_of(path, "jasrnet_helen", face_pack, split="val")
+    row = row_of(path, "jasrnet_helen", doubled(face_pack), split="val")
     assert (row["nme"] is not None) == (name in FINDS_POINTS) and math.isfinite(row["psnr"])
     assert row["input"] == {"jasrnet": "OpenCV's bicubic"}.get(name, "bicubic" if name.startswith("fs") else "16 px")
     row = row_of(path, "mtun", pairs, split="helen")

@@ -5,7 +5,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from made_papers import identity, pairs_archive, sets_archive
+from made_papers import doubled, identity, pairs_archive, sets_archive
 
 from sdk.errors import InputError
 from sdk.image.metrics import PROTOCOLS, psnr, ssim
@@ -121,7 +121,7 @@ def test_bicubic_is_the_literature_s_on_set5():
 
 
 def test_jasrnet_s_window_and_enlargement(face_pack):
-    pack, rule = open_pack(face_pack), PRESETS["jasrnet_helen"]
+    pack, rule = open_pack(doubled(face_pack)), PRESETS["jasrnet_helen"]
     example = examples(rule, pack, split="val", limit=1)[0]
     points = pack.points[example.id].astype(np.float64)
     low, high = points.min(axis=0), points.max(axis=0)
@@ -137,6 +137,14 @@ def test_jasrnet_s_window_and_enlargement(face_pack):
     jasrnet = bicubic(name="jasrnet")
     assert input_of(jasrnet, rule, example)[2] == "OpenCV's bicubic"
     assert input_of(bicubic(), rule, example)[1:] == (None, "bicubic")
+
+
+def test_truths_that_were_enlarged_have_no_psnr(face_pack):
+    rule = replace(PRESETS["jasrnet_helen"], lr_px=32)  # a truth of 256 px from pictures of 160
+    row = evaluate(None, rule, examples(rule, open_pack(face_pack), split="val", limit=2))
+    assert row["n"] == 2 and row["psnr"] is None and row["per_image"]["ssim"] == [None, None]
+    whole = replace(rule, cut=None)
+    assert evaluate(None, whole, examples(whole, open_pack(face_pack), split="val", limit=2))["psnr"] is None
 
 
 def test_mtun_s_input_moves_and_is_turned_back(face_pack):

@@ -127,11 +127,11 @@ def preset_table(rows: list[dict[str, Any]]) -> str:
     digits = {"psnr": 2, "ssim": 4, "nme": 2, "auc": 3, "failure_rate": 3, "error": 2, "relative_gain": 3}
     digits |= {"accuracy": 4, "accuracy_sd": 4, "iou": 4}
     names = [name for name in digits if any(row.get(name) is not None for row in rows)]
-    lines = [f"| model | n | {' | '.join(names)} |", "|---" * (2 + len(names)) + "|"]
+    lines = [f"| {' | '.join(['model', 'n', *names])} |", "|---" * (2 + len(names)) + "|"]
     for row in rows:
         told = row["model"] + (" with augmentation" if row["augmented"] else "")
         told += f" ({row['detector']})" if "detector" in row else ""
-        lines.append(f"| {told} | {row['n']} | {' | '.join(cell(row.get(n), digits[n]) for n in names)} |")
+        lines.append(f"| {' | '.join([told, str(row['n']), *(cell(row.get(n), digits[n]) for n in names)])} |")
     return "\n".join(lines) + "\n"
 
 

@@ -123,10 +123,13 @@ def _scores(
     example: Example, picture: U8, plane: U8 | None, points: Points | None, *, preset: Preset
 ) -> dict[str, Any]:
     """Of one picture; NME in percent."""
-    also, scale = {}, preset.scale
+    also: dict[str, tuple[float | None, float | None]] = {}
+    scale = preset.scale
     for name in preset.metrics:
         protocol = PROTOCOLS[name]
-        if preset.luminance and plane is not None:
+        if not example.native:
+            also[name] = (None, None)
+        elif preset.luminance and plane is not None:
             also[name] = score_pair(plane, luminance(example.hr), protocol, scale=scale)
         else:
             also[name] = score_pair(picture, example.hr, protocol, points=example.points, scale=scale)
@@ -156,8 +159,9 @@ def summary(scores: list[dict[str, Any]], preset: Preset) -> dict[str, Any]:
     }
 
 
-def _mean(values: list[float]) -> float | None:
-    return float(np.mean(values)) if values else None
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
 
 
 def _bins(scores: list[dict[str, Any]], preset: Preset) -> list[dict[str, Any]]:

@@ -32,6 +32,7 @@ class Example:
     points: npt.NDArray[np.float64] | None = None  # [68, 2] pixels of hr
     yaw_deg: float | None = None
     yaw_from: str | None = None  # "label" of the archive, or "points"
+    native: bool = True  # False: the truth had to be enlarged and says nothing about sharpness
 
 
 def examples(preset: Preset, pack: Pack, *, split: str | None, limit: int | None) -> list[Example]:
@@ -55,7 +56,7 @@ def _faces(preset: Preset, pack: Pack, split: str | None) -> Iterator[Example]:
     assert preset.lr_px is not None, preset
     side = preset.lr_px * preset.scale
     for number, row in enumerate(rows):
-        hr, points = _truth(preset, pack, row, side)
+        hr, points, native = _truth(preset, pack, row, side)
         lr, upright = resize(hr, (preset.lr_px, preset.lr_px)).astype(np.uint8), None
         if preset.moved_input:
             lr, upright = moved_input(hr, preset.lr_px, np.random.default_rng([SEED, number]))
@@ -65,22 +66,25 @@ def _faces(preset: Preset, pack: Pack, split: str | None) -> Iterator[Example]:
             raise InputError(f"LR files of {side} px, as the truth", got, "pass the archive the protocol was made for")
         aligned = lr if upright is None else upright  # what MTUN's table gives its baselines
         baseline = enlarged_by(preset.baseline, aligned, (side, side)) if file is None else file
-        yield Example(row["id"], hr, lr, baseline, file=file, upright=upright, points=points)
+        yield Example(row["id"], hr, lr, baseline, file=file, upright=upright, points=points, native=native)
 
 
-def _truth(preset: Preset, pack: Pack, row: dict[str, str], side: int) -> tuple[U8, npt.NDArray[np.float64] | None]:
-    """The truth and its points, cut as the paper does where the protocol says so."""
+def _truth(
+    preset: Preset, pack: Pack, row: dict[str, str], side: int
+) -> tuple[U8, npt.NDArray[np.float64] | None, bool]:
+    """The truth, cut as the paper does where the protocol says so, its points, and whether it was not enlarged."""
     if preset.cut is None:
         picture, points = truth_of(pack, row, side)
         moved = None if points is None else (points + 0.5) * (side / picture.shape[0]) - 0.5
-        return resize(picture, (side, side)).astype(np.uint8), moved
+        return resize(picture, (side, side)).astype(np.uint8), moved, picture.shape[0] >= side
     rule = replace(pipeline(preset.cut), hr_px=side)
     known = pack.points.get(row["id"])
     if known is None:
         raise InputError(f"points of {row['id']} in {pack.name}", "none", "its window is cut about them")
     box = landmark_box(known[None])
-    to_truth = invert_affine(window_affine(face_windows(rule, box), size=side))
-    return cut_face(rule, pack.picture(row), box[0]), apply_affine(known[None], to_truth)[0]
+    window = face_windows(rule, box)
+    points = apply_affine(known[None], invert_affine(window_affine(window, size=side)))[0]
+    return cut_face(rule, pack.picture(row), box[0]), points, bool(window[0, 2] - window[0, 0] >= side)
 
 
 def _files(preset: Preset, pack: Pack, split: str | None, rows: Sequence[dict[str, str]]) -> dict[str, dict[str, str]]:
