@@ -42,6 +42,8 @@ PAPERS = {  # name, which is its recipe's too -> what it does
     "mtun": "MTUN: 16 -> 128 px upright, maps of four parts of the face",
     "fsrnet": "FSRNet: 16 -> 128 px and 68 points",
     "fsrgan": "FSRGAN: 16 -> 128 px and 68 points",
+    "fsrnet_parsing": "FSRNet: 16 -> 128 px, 68 points and maps of eleven parts of the face",
+    "fsrgan_parsing": "FSRGAN: 16 -> 128 px, 68 points and maps of eleven parts of the face",
     "srresnet_x8": "SRResNet: 16 -> 128 px",
     "srresnet_x4": "SRResNet: 16 -> 64 px",
     "srgan_x8": "SRGAN: 16 -> 128 px",
