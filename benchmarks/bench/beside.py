@@ -39,7 +39,7 @@ class Run(Protocol):
 
     def point(self, runner: Runner, point: Point) -> Measurement: ...
 
-    def ratio(self, pair: Pair, fast: Runner, slow: Runner, batch: int) -> None: ...
+    def ratio(self, pair: Pair, fast: Runner, slow: Runner, batch: int, *, always: bool = False) -> None: ...
 
 
 def has_gpu() -> bool:
@@ -73,8 +73,9 @@ def all_of(run: Run, files: Sequence[ModelFile]) -> None:
     if landmarks and run.options.rivals != ("none",):
         steps.append(("decode and paste face by face", partial(_decode_and_paste, run, landmarks[0])))
     steps.append(("limits", partial(_limits, run, files)))
-    if run.options.predict:
-        steps += [(f"predictions of {file.name}", partial(_predictions, run, file)) for file in files]
+    devices = _devices(run)
+    if devices:
+        steps += [(f"predictions of {file.name}", partial(_predictions, run, file, devices)) for file in files]
     if run.options.scaling:
         steps += [(f"scaling of {file.name}", partial(_scaling, run, file)) for file in ours]
     if run.options.profile is not None:
@@ -108,7 +109,7 @@ def _decode_and_paste(run: Run, file: ModelFile) -> None:
     ours, by_face = (PasteRunner(file.name, file.spec, way) for way in ("sdk", "face-by-face"))
     for runner in (ours, by_face):
         run.point(runner, Point("Offline", PASTED, run.options.duration_s))
-    run.ratio(named.decode_and_paste(ours.subject, by_face.subject, PASTED), ours, by_face, PASTED)
+    run.ratio(named.decode_and_paste(ours.subject, by_face.subject, PASTED), ours, by_face, PASTED, always=True)
 
 
 def _limits(run: Run, files: Sequence[ModelFile]) -> None:
@@ -213,13 +214,24 @@ def _sizes(options: Options, file: ModelFile) -> tuple[int, int] | None:
     return (shapes[0][2], shapes[0][3]) if shapes and file.spec is None else None
 
 
-def _predictions(run: Run, file: ModelFile) -> None:
+def _devices(run: Run) -> tuple[str, ...]:
+    """Those that were asked for, and the GPU at hand where it was measured: its prediction then meets its figures."""
+    measured = any(subject.backend.startswith("tensorrt") for subject in run.ledger.subjects.values())
+    if not measured:
+        return run.options.predict
+    from benchmarks.bench.agreement import device_here
+
+    here = device_here()
+    return tuple(dict.fromkeys((*run.options.predict, *([here] if here else []))))
+
+
+def _predictions(run: Run, file: ModelFile, devices: Sequence[str]) -> None:
     from benchmarks.bench import graph_cost, predict
 
     count = partial(_count, graph_cost.count, file, _sizes(run.options, file))
     batches = run.options.batches
     run.ledger.predictions += predict.predict(
-        file.name, count, devices=run.options.predict, precisions=run.options.precisions, batches=batches
+        file.name, count, devices=devices, precisions=run.options.precisions, batches=batches
     )
 
 
