@@ -70,7 +70,8 @@ def headline(found: list[Result]) -> str:
         for model in result.models:
             for precision in dict.fromkeys(of[one.subject].precision for one in _ours(result, model)):
                 chosen = [one for one in _ours(result, model) if of[one.subject].precision == precision]
-                rows.append([code(model.name), of[chosen[0].subject].way, precision, *_headline_cells(result, chosen)])
+                way = of[chosen[0].subject].way
+                rows.append([code(model.name), cell(way), cell(precision), *_headline_cells(result, chosen)])
     header = ["network", "way", "precision", "one face, p50 ms", "p99 ms", "most faces/s", "at batch", "of the limit"]
     return markdown(header, rows) if rows else ""
 

@@ -214,7 +214,7 @@ def _notes(old: Result, new: Result) -> Iterator[str]:
     for result, which in ((old, "old"), (new, "new")):
         if not result.complete:
             yield f"The {which} run was interrupted."
-        yield from (f"The {which} run was disturbed: {text}" for text in result.conditions.disturbances)
+        yield from (f"The {which} run: {labels.disturbance(text)}" for text in result.conditions.disturbances)
     libraries = [result.conditions.libraries for result in (old, new)]
     for name in sorted(libraries[0].keys() & libraries[1].keys()):
         if libraries[0][name] != libraries[1][name]:

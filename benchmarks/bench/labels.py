@@ -2,6 +2,7 @@
 
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 
 from benchmarks.bench.results import Limit, Measurement, Ratio, Result, Subject
 
@@ -109,6 +110,42 @@ def share_of_limit(result: Result, one: Measurement) -> float | None:
 def importance(subject: Subject) -> tuple[bool, bool, bool]:
     """Sorts what a reader looks for first to the front: our way, end to end; controls last."""
     return subject.way != OWN_WAY, subject.span != SPAN_FIRST, subject.way.endswith("control")
+
+
+def ratio_name(ratio: Ratio, names: Names) -> str:
+    """The ratio's name without what the reader sees above it: the model, and the backend where there is but one."""
+    fast = names.of[ratio.fast]
+    text = ratio.name.removeprefix(f"{fast.model}: ").replace(f", {fast.model} ", ", ").removesuffix(f", {fast.model}")
+    of_model = [one for one in names.of.values() if one.model == fast.model and one.way in (OWN_WAY, "bare")]
+    return text.replace(f" on {fast.backend}", "") if len({one.backend for one in of_model}) == 1 else text
+
+
+def standing(ratio: Ratio, names: Names) -> tuple[str, str]:
+    """What the ratio means for us, and "good", "bad" or "quiet"."""
+    if ratio.verdict == "no difference":
+        return "no difference", "quiet"
+    fast, slow = (names.of[one].way == OWN_WAY for one in (ratio.fast, ratio.slow))
+    if fast == slow:
+        return f"{ratio.verdict}, both or neither ours", "quiet"
+    if (ratio.verdict == "faster") == fast:
+        return "ours is faster", "good"
+    return ("ours costs more, within the target", "quiet") if ratio.met else ("ours costs more", "bad")
+
+
+def disturbance(text: str) -> str:
+    """ "Disturbed: ..." whether or not the text says so itself."""
+    head, _, rest = text.partition(": ")
+    return f"Disturbed: {rest if head.lower() == 'disturbed' and rest else text}"
+
+
+def brief(flags: Sequence[str]) -> str:
+    """Flags without their figures: "few samples: 8" is "few samples"."""
+    return ", ".join(dict.fromkeys(flag.partition(":")[0] for flag in flags))
+
+
+def mebibytes(value: float | None) -> str:
+    """One decimal at most: a page of memory more or less says nothing."""
+    return ABSENT if value is None else f"{value:,.1f}" if abs(value) < 99.95 else f"{value:,.0f}"
 
 
 def interval(ratio: Ratio) -> str:

@@ -13,6 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from benchmarks.bench import labels
 from benchmarks.bench.csv_table import to_csv
 from benchmarks.bench.labels import printable
 from benchmarks.bench.page_html import Figures, escaped, notice
@@ -101,7 +102,7 @@ def _top(result: Result) -> str:
     warnings = [] if result.complete else ["The run was interrupted: this page holds what had been measured by then."]
     failed = sum(one.error is not None for one in result.measurements)
     flagged = sum(bool(one.flags) for one in result.measurements)
-    doubts = [f"Disturbed: {text}" for text in conditions.disturbances]
+    doubts = [labels.disturbance(text) for text in conditions.disturbances]
     if failed:
         doubts.append(f"{failed} of {len(result.measurements)} measurements failed; their notes say why.")
     if flagged:

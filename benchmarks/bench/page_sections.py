@@ -70,7 +70,9 @@ def _summary(page: Page) -> str:
 def _rivals(page: Page) -> str:
     names = page.palette.names
     groups = [(model, [r for r in page.result.ratios if names.model(r.fast) == model]) for model in page.models]
-    blocks = [of_model(name, page.figures.grid(kept(plots_limits.forest(rows, name)))) for name, rows in groups if rows]
+    blocks = [
+        of_model(name, page.figures.grid(kept(plots_limits.forest(rows, names)))) for name, rows in groups if rows
+    ]
     intro = (
         "Two ways by turns in one process, so that what disturbs one disturbs the other. Intervals are bootstrapped; "
         "a difference below what a way differs from itself (A/A) is none."

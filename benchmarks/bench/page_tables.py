@@ -8,7 +8,6 @@ from benchmarks.bench.page_html import Cell, escaped, table, tiles
 from benchmarks.bench.results import Measurement, Model, Result
 
 Names = labels.Names
-VERDICTS = {"faster": "good", "slower": "bad", "no difference": "quiet"}
 TARGETS = {True: "good", False: "bad", None: "quiet"}
 MOST_LAYERS = 12
 PERCENTILES = ("p50", "p90", "p99", "p99_9", "max", "mean")
@@ -84,7 +83,7 @@ def ratios(result: Result, names: Names) -> str:
             Cell(r.name, kind="wrap"), Cell(str(r.batch), r.batch),
             Cell(labels.times(r.ratio), r.ratio), Cell(labels.interval(r)),
             Cell(f"± {percent(r.control_spread)}", r.control_spread), Cell(labels.added(r)),
-            Cell(r.verdict, kind=VERDICTS[r.verdict]),
+            Cell(r.verdict, kind=labels.standing(r, names)[1]),
             Cell(labels.target(r), kind=TARGETS[r.met]),
         ]
         for r in result.ratios
@@ -117,7 +116,7 @@ def measurements(result: Result, names: Names) -> str:
         ("faces/s", [amount(one.faces_per_s) for one in rows]),
         ("of limit", [share(labels.share_of_limit(result, one)) for one in rows]),
         ("processor ms", [ms(one.processor_ms) for one in rows]),
-        ("MiB", [amount(one.memory_mib) for one in rows]),
+        ("MiB", [Cell(labels.mebibytes(one.memory_mib), one.memory_mib) for one in rows]),
         ("J/face", [ms(one.joule_per_face) for one in rows]),
         ("samples", [Cell(str(one.samples), one.samples) for one in rows]),
         ("note", [Cell(one.error or ", ".join(one.flags), kind="bad wrap" if one.error else "wrap") for one in rows]),
@@ -162,7 +161,12 @@ def stages(result: Result) -> str:
         whole = sum((one.stages_ms or {}).values())
         for name, value in (one.stages_ms or {}).items():
             model = names.model(one.subject)
-            where = [Cell(model), Cell(names.short(one.subject)), Cell(str(one.batch), one.batch), Cell(name)]
+            where = [
+                Cell(model),
+                Cell(names.short(one.subject)),
+                Cell(str(one.batch), one.batch),
+                Cell(name.replace("_", " ")),
+            ]
             rows.append([*where, ms(value), share(value / whole if whole else None)])
             models.append(model)
     return table(header, rows, models=models)
@@ -222,7 +226,7 @@ def predictions(result: Result) -> str:
 
 
 def missing(result: Result) -> str:
-    rows = [[Cell(one.what), Cell(one.reason, kind="wrap")] for one in result.missing]
+    rows = [[Cell(one.what, kind="wrap"), Cell(one.reason, kind="wrap")] for one in result.missing]
     return table(["what", "why"], rows)
 
 
@@ -240,11 +244,11 @@ def machine_facts(result: Result) -> list[tuple[str, str]]:
     machine, gpu, jetson = result.conditions.machine, result.conditions.gpu, result.conditions.jetson
     probe = result.conditions.probe
     rows = [
-        ("Processor", f"{machine.cpu}, {machine.cores} cores × {machine.threads_per_core} threads"),
+        ("Processor", f"{machine.cpu}, {machine.cores} cores, threads a core: {machine.threads_per_core}"),
         ("Memory", f"{machine.memory_mib / 1024:.1f} GiB"),
         ("Clock governor", machine.governor or "not told by the system"),
         ("Load", f"{machine.load_before:.2f} before, {machine.load_after:.2f} after"),
-        ("System", f"{machine.system}, Python {machine.python}"),
+        ("System", f"{machine.system}, {machine.python if 'ython' in machine.python else f'Python {machine.python}'}"),
         ("Probe", ", ".join(f"{name} {significant(value)}" for name, value in probe.items() if value is not None)),
     ]
     if gpu:

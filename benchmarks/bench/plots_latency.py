@@ -165,7 +165,7 @@ def stages(rows: Sequence[Measurement], palette: Palette) -> Plot | None:
     where = [stacked_label(f"{palette.names.short(one.subject)}, ×{one.batch}") for one in chosen]
     traces = [
         {
-            "type": "bar", "orientation": "h", "name": label(name), "y": list(range(len(chosen))),
+            "type": "bar", "orientation": "h", "name": label(name.replace("_", " ")), "y": list(range(len(chosen))),
             "x": rounded([(one.stages_ms or {}).get(name, 0.0) / max(1, one.batch) for one in chosen]),
             "marker": {"color": series_colour(i)}, "hovertemplate": "%{x:.3~g} ms a face",
         }

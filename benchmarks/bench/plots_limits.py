@@ -11,55 +11,49 @@ from benchmarks.bench.results import Limit, Measurement, Model, Prediction, Rati
 
 __all__ = ["forest", "parity", "predicted", "roofline", "shares"]
 
-VERDICTS = {"faster": "var(--good)", "slower": "var(--bad)", "no difference": "var(--quiet)"}
 UNITS = ("gflop_s", "gop_s")  # of the probe's rates
 PEAKS = 1e-6  # FLOP a millisecond -> GFLOP a second
 
 
-def forest(ratios: Sequence[Ratio], model: str) -> Plot | None:
+def forest(ratios: Sequence[Ratio], names: labels.Names) -> Plot | None:
     """A point a ratio with its interval; the grey bar is what the A/A control cannot tell from 1."""
     rows = list(ratios)[::-1]
     if not rows:
         return None
     y = list(range(len(rows)))
     spread: dict[str, Any] = {
-        "type": "bar", "orientation": "h", "name": "A/A spread", "y": y, "width": 0.7,
+        "type": "bar", "orientation": "h", "name": "A/A spread", "y": y,
         "base": rounded([max(1 - row.control_spread, 0.02) for row in rows]),
         "x": rounded([2 * row.control_spread for row in rows]), "marker": {"color": "var(--line)"}, "hoverinfo": "skip",
     }  # fmt: skip
-    points = [
-        {
-            "type": "scatter", "mode": "markers", "name": verdict, "y": [i for i, _ in chosen],
+    meanings = [labels.standing(row, names) for row in rows]
+    points = []
+    for meaning in dict.fromkeys(meanings):
+        chosen = [(i, row) for i, row in enumerate(rows) if meanings[i] == meaning]
+        colour = f"var(--{meaning[1]})"
+        points.append({
+            "type": "scatter", "mode": "markers", "name": label(meaning[0], most=60), "y": [i for i, _ in chosen],
             "x": rounded([row.ratio for _, row in chosen]),
             "error_x": {"type": "data", "symmetric": False,
                         "array": rounded([row.high - row.ratio for _, row in chosen]),
                         "arrayminus": rounded([row.ratio - row.low for _, row in chosen]),
                         "color": colour, "thickness": 2, "width": 5},
-            "marker": {"color": colour, "size": 11, "symbol": "circle" if verdict == "faster" else "circle-open"},
+            "marker": {"color": colour, "size": 11, "symbol": "circle-open" if meaning[1] == "quiet" else "circle"},
             "text": [f"{labels.times(row.ratio)} ({labels.interval(row)})" for _, row in chosen],
             "hovertemplate": "%{text}",
-        }
-        for verdict, colour in VERDICTS.items()
-        if (chosen := [(i, row) for i, row in enumerate(rows) if row.verdict == verdict])
-    ]  # fmt: skip
-    one = {
-        "type": "line",
-        "x0": 1,
-        "x1": 1,
-        "y0": -0.5,
-        "y1": len(rows) - 0.5,
-        "line": {"color": "var(--quiet)", "width": 1},
-    }
-    named = [stacked_label(f"{row.name.removeprefix(f'{model}: ')}, ×{row.batch}") for row in rows]
-    ticks = [f"{name}  <b>{labels.times(row.ratio)}</b>" for name, row in zip(named, rows, strict=True)]
+        })  # fmt: skip
+    line = {"color": "var(--quiet)", "width": 1}
+    one = {"type": "line", "x0": 1, "x1": 1, "y0": -0.5, "y1": len(rows) - 0.5, "line": line}
+    titles = [stacked_label(f"{labels.ratio_name(row, names)}, ×{row.batch}") for row in rows]
+    ticks = [f"{title}  <b>{labels.times(row.ratio)}</b>" for title, row in zip(titles, rows, strict=True)]
     layout = {
         "meta": "rows",
-        "xaxis": axis("times as fast", log=[v for row in rows for v in (row.low, row.high, 1.0)]),
+        "xaxis": axis("ratio of times", log=[v for row in rows for v in (row.low, row.high, 1.0)]),
         "yaxis": axis("", tickvals=y, ticktext=ticks, showgrid=False, range=[-0.6, len(rows) - 0.4]),
         "shapes": [one],
     }
-    note = "Bars: the interval. Within the grey band a way differs as much from itself, and nothing can be told."
-    return Plot("How many times as fast", note, [spread, *points], layout, height=AROUND + (ROW + 18) * len(rows))
+    note = "Time of the one over time of the other, with its interval. Within the grey bar nothing can be told."
+    return Plot("Time over time", note, [spread, *points], layout, height=AROUND + (ROW + 22) * len(rows))
 
 
 def _peak(result: Result, limit: Limit) -> float | None:

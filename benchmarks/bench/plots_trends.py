@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from benchmarks.bench.labels import printable, significant
@@ -21,7 +22,21 @@ TITLES = {
 }
 MOST_SAMPLES = 500  # of a sensor; a plot has no more pixels
 MOST_SENSORS = 8
-SENSOR_UNITS = {"w": "W", "mhz": "MHz", "c": "°C", "mib": "MiB", "percent": "%", "load": "load"}
+METERS = {"j", "s"}
+SENSOR_NAMES = {
+    "sm_mhz": "SM clock",
+    "memory_mhz": "Memory clock",
+    "gpu_w": "GPU power",
+    "board_w": "Power of the board",
+    "cpu_j": "Power of the processor",
+    "gpu_j": "GPU power, from its meter of energy",
+    "gpu_c": "GPU temperature",
+    "gpu_used_mib": "GPU memory in use",
+    "own_s": "Processors that this program used",
+    "busy_s": "Processors in use by all programs",
+    "steal_s": "Processors that the host took away",
+}
+SENSOR_UNITS = {"w": "W", "j": "W", "s": "processors", "mhz": "MHz", "c": "°C", "mib": "MiB", "percent": "%"}
 
 
 def scaling(points: Sequence[ScalingPoint], palette: Palette, *, several_models: bool) -> list[Plot]:
@@ -84,27 +99,25 @@ def server(rows: Sequence[Measurement], palette: Palette) -> Plot | None:
 
 
 def sensors(result: Result) -> list[Plot]:
-    """A plot a sensor over the seconds of the run."""
+    """A plot a sensor over the seconds of the run; meters that only rise (joules, seconds) as what they rose by."""
     samples = result.conditions.samples
     keys = [key for key in dict.fromkeys(key for sample in samples for key in sample) if key != "t_s"]
     plots = []
     for i, key in enumerate(keys[:MOST_SENSORS]):
         seen = [(sample["t_s"], sample[key]) for sample in samples if key in sample and "t_s" in sample]
         seen = seen[:: max(1, len(seen) // MOST_SAMPLES)]
+        name, _, unit = key.rpartition("_")
+        if unit in METERS:
+            seen = [(t, (j - i) / (t - s)) for (s, i), (t, j) in pairwise(seen) if t > s]
         if len(seen) < 2:
             continue
-        name, _, unit = key.rpartition("_")
-        unit = SENSOR_UNITS.get(unit, unit)
+        title = SENSOR_NAMES.get(key) or (name or key).replace("_", " ").capitalize()
         trace = {
-            "type": "scatter", "mode": "lines", "name": label(name or key), "x": rounded([t for t, _ in seen]),
+            "type": "scatter", "mode": "lines", "name": label(title), "x": rounded([t for t, _ in seen]),
             "y": rounded([value for _, value in seen]), "line": {"color": series_colour(i), "width": 1.5},
             "hovertemplate": "%{x:.1f} s: %{y:.4~g}<extra></extra>",
         }  # fmt: skip
-        layout = {
-            "xaxis": axis("seconds since the start"),
-            "yaxis": axis(unit),
-        }
-        title = (name or key).replace("_", " ").capitalize()
+        layout = {"xaxis": axis("seconds since the start"), "yaxis": axis(SENSOR_UNITS.get(unit, unit))}
         plots.append(Plot(printable(title), f"{len(samples)} readings.", [trace], layout, height=240))
     return plots
 

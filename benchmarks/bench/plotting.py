@@ -26,7 +26,7 @@ LABEL = 34  # characters of a label; more would take the plot's room
 TITLE = 80  # characters of an axis title
 NARROW_DECADES = 0.5  # of a log axis: below, ticks are as far apart as on a linear one
 STEPS = ((1.0, (1, 1.5, 2, 3, 5, 7)), (2.2, (1, 2, 5)), (3.2, (1, 3)), (math.inf, (1,)))  # decades -> ticks in each
-LINE = 20  # characters of a line of an axis label
+LINE = 26  # characters of a line of an axis label
 DASHES = ("solid", "dot", "dash", "dashdot", "longdash")
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross")
 SIGNIFICANT = 5  # digits of a number in a plot; keeps the page small
@@ -105,6 +105,8 @@ def log_ticks(values: Iterable[float]) -> list[float]:
     positive = [value for value in values if value > 0 and math.isfinite(value)]
     low, high = min(positive, default=1.0), max(positive, default=1.0)
     decades = math.log10(high / low)
+    if decades < 1e-3:  # one value, as far as a reader can see
+        return [float(f"{low:.3g}")]
     if decades < NARROW_DECADES:
         step = 10 ** math.floor(math.log10((high - low) / 2 or low))
         step = next(step * factor for factor in (1, 2, 5, 10) if (high - low) / (step * factor) <= 5)
@@ -115,7 +117,8 @@ def log_ticks(values: Iterable[float]) -> list[float]:
         every = max(1, math.ceil(decades / 7))
         exponents = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)
         ticks = [float(f"{step}e{exponent}") for exponent in exponents for step in steps if exponent % every == 0]
-    return [tick for tick in ticks if low / 1.5 < tick < high * 1.5 and tick > 0]
+    margin = 1.12 if decades < NARROW_DECADES else 1.5  # Plotly leaves a little room at both ends
+    return [tick for tick in ticks if low / margin < tick < high * margin and tick > 0]
 
 
 def label(text: str, *, most: int = LABEL) -> str:

@@ -48,7 +48,7 @@ def _columns(result: Result, names: labels.Names, rows: Sequence[Measurement]) -
     times = [one.latency_ms for one in rows]
     share = [labels.share_of_limit(result, one) for one in rows]
     rate = [one.server.rate_per_s if one.server else None for one in rows]
-    told = [printable(one.error or ", ".join(one.flags)) for one in rows]
+    told = [printable(one.error or labels.brief(one.flags)) for one in rows]
     return [
         Column("subject", [printable(names.short(one.subject)) for one in rows]),
         Column("scenario", [one.scenario for one in rows]),
@@ -61,7 +61,7 @@ def _columns(result: Result, names: labels.Names, rows: Sequence[Measurement]) -
         Column("faces/s", [grouped(one.faces_per_s) for one in rows], 7),
         Column("queries/s held", [grouped(value) for value in rate], 5),
         Column("of limit", [percent(value) for value in share], 6),
-        Column("MiB", [grouped(one.memory_mib) for one in rows], 4),
+        Column("MiB", [labels.mebibytes(one.memory_mib) for one in rows], 4),
         Column("J/face", [significant(one.joule_per_face) for one in rows], 5),
         Column("samples", [str(one.samples) for one in rows], 2),
         Column("note", told, 6, 28),
@@ -121,7 +121,7 @@ def _notes(result: Result, wide: int, paint: Paint) -> str:
     ]
     notes += [("quiet", line) for line in knees(result)]
     notes += [("quiet", f"Not measured: {one.what}: {one.reason}") for one in result.missing]
-    notes += [("bad", f"Disturbed: {text}") for text in result.conditions.disturbances]
+    notes += [("bad", labels.disturbance(text)) for text in result.conditions.disturbances]
     if not result.complete:
         notes.append(("bad", "Incomplete: the run was interrupted."))
     lines = [(kind, textwrap.wrap(printable(text), wide, subsequent_indent=GAP)) for kind, text in notes]
