@@ -2,7 +2,7 @@
 # The environment (.venv) is made on first use and kept; a second run starts at once.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format eval eval-papers bench numbers gpu-check clean
+.PHONY: help demo test check format eval eval-papers bench bench-gpu numbers gpu-check clean
 
 # The first interpreter that runs and is new enough; choose another with: make PYTHON=/path/to/python ...
 PYTHON ?= $(shell for p in python3.11 python3.12 python3 python3.13; do \
@@ -64,10 +64,26 @@ eval-papers:  ## the papers' protocols on every trained network there is (hours 
 	$(PY) -m training.evaluate_papers --runs $(RUNS) $(ARGS)
 	$(PY) -m benchmarks.report --write
 
-bench:  ## time the SDK and count what the detector finds (the latter needs the data archives)
-	$(READY) demo
+# Ten minutes on two cores with nothing else to do; first the networks of the papers' files are written, which takes a
+# minute each, once. The page is bench_out/bench.html. docs/BENCH.md says what the numbers mean.
+BENCH = $(PY) -m benchmarks.bench.cli
+bench:  ## time the SDK, its rivals and the papers' networks; count what the detector finds (that needs the archives)
+	$(READY) bench
+	$(BENCH) picoface_x8 picoface_x4 --precisions fp32,int8 --duration 1 --predict orin-nano,agx-orin,thor,rtx-4090,h200 \
+		--rivals torch-eager,torch-eager-engine,torch-channels-last,openvino --scaling faces,batch \
+		--json benchmarks/results/bench_cpu.json --html bench_out/bench.html
+	$(BENCH) jasrnet fsrnet super_fan mtun --scenarios SingleStream --batches 1 --duration 1 --rivals none --no-cold \
+		--json benchmarks/results/bench_papers.json --html bench_out/papers.html
 	$(PY) -m benchmarks.sdk_latency --json benchmarks/results/sdk_latency.json
 	$(PY) -m benchmarks.detector_recall --json benchmarks/results/detector_recall.json
+	$(PY) -m benchmarks.report --write
+
+# The whole matrix on a machine with a GPU, its driver and TensorRT: engines are built on first use (not yet run).
+bench-gpu:  ## the same on this machine's GPU, every precision, backend and rival that is here
+	@$(or $(PYTHON),python3) scripts/find_gpu.py
+	$(READY) gpu
+	$(BENCH) picoface_x8 picoface_x4 --backends tensorrt,onnxruntime --precisions fp32,fp16,int8 --batches 1,8,64,256 \
+		--duration 2 --rivals auto --scaling all --power --json benchmarks/results/bench_gpu.json $(ARGS)
 	$(PY) -m benchmarks.report --write
 
 numbers:  ## write the numbers of benchmarks/results/ into the documents
@@ -87,4 +103,4 @@ gpu-check:  ## build engines for this machine's GPU, compare, time, look for lea
 	$(PY) -m benchmarks.gpu_check gpu_kit --json benchmarks/results/gpu_check.json $(ARGS)
 
 clean:  ## remove the environment and everything generated
-	rm -rf .venv .venv.lock build dist *.egg-info demo_out .pytest_cache .ruff_cache .hypothesis gpu_kit
+	rm -rf .venv .venv.lock build dist *.egg-info demo_out bench_out .pytest_cache .ruff_cache .hypothesis gpu_kit

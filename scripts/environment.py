@@ -26,6 +26,7 @@ JOBS = {
     "demo": ".",
     "check": ".[dev]",
     "test": ".[test,train,export,video,bench,cuda,rtx,kernels]",
+    "bench": ".[train,export,bench,rivals]",
     "gpu": ".[export,cuda,tensorrt]",
 }
 

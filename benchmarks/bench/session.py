@@ -186,11 +186,19 @@ class Session:
                 self.ratio(make(fast.subject, slow.subject, batch), fast, slow, batch)
 
     def ratio(
-        self, pair: Pair, fast: Runner, slow: Runner, batch: int, *, copy: Pair | None = None, control: bool = False
+        self,
+        pair: Pair,
+        fast: Runner,
+        slow: Runner,
+        batch: int,
+        *,
+        copy: Pair | None = None,  # the control as a line of its own, of the same rounds
+        control: bool = False,  # `pair` itself is the control
+        always: bool = False,  # however slow
     ) -> None:
-        """A ratio by turns, and of the same rounds the control as a line of its own (`copy`, or `control` alone)."""
-        times = [self.ledger.expected_ms(one.subject.id, batch) for one in (fast, slow)]
-        if sum(ms or 0.0 for ms in times) > 1000 * max(RATIO_LONGEST * self.options.duration_s, ALWAYS_S):
+        """A ratio by turns, added to the ledger; pairs that are too slow are listed as missing."""
+        expected = [self.ledger.expected_ms(one.subject.id, batch) or 0.0 for one in (fast, slow)]
+        if sum(expected) > 1000 * max(RATIO_LONGEST * self.options.duration_s, ALWAYS_S) and not always:
             self.ledger.lacks(f"{pair.name}, batch {batch}", "its queries take too long; give a longer --duration")
             return
         try:
