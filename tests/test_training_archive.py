@@ -12,7 +12,8 @@ from sdk.image.crop import landmark_box, square_windows
 from training.data.archive import Options, Writer, window_of
 from training.data.convert import convert
 from training.data.formats.sample import BadSampleError, Pose, Skips, face
-from training.data.labels import FLIPS, read_labels
+from training.data.labels import read_labels
+from training.data.mirror import FLIPS
 from training.data.packs import open_pack
 
 RNG = np.random.default_rng(7)

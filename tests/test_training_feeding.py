@@ -20,7 +20,7 @@ from training.data.feeding import (
     opencv_weights,
     patches,
 )
-from training.data.labels import FLIPS
+from training.data.mirror import FLIPS
 from training.data.pipelines import PIPELINES, Jitter, pipeline
 from training.predictors import enlarge
 

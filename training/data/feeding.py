@@ -33,7 +33,7 @@ class Pair:
     lr: U8  # [h, w, 3]
     fed: npt.NDArray[np.float32]  # [h, w, 3] or, enlarged, [H, W, 3]: grey levels 0..255 for network_input
     to_hr: npt.NDArray[np.float64]  # [2, 3] from pixels of the picture given to pixels of `hr`, centre coordinates
-    mirrored: bool  # points also change their names (training.data.labels.FLIPS)
+    mirrored: bool  # points also change their names (training.data.mirror.FLIPS)
     scale: int
 
 

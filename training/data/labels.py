@@ -14,20 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from sdk.errors import InputError
-from sdk.image.points68 import FLIP_68
 from training.data.formats.sample import SCHEMES
 from training.data.packs import Pack
 
 DAMAGED = (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile, zlib.error)
-
-# Which point takes whose place when a picture is mirrored. HELEN's 194 have none here: its authors publish no table.
-FLIPS = {
-    "5": np.array([1, 0, 2, 4, 3]),
-    "19": np.array([5, 4, 3, 2, 1, 0, 11, 10, 9, 8, 7, 6, 14, 13, 12, 17, 16, 15, 18]),
-    "21": np.array([5, 4, 3, 2, 1, 0, 11, 10, 9, 8, 7, 6, 16, 15, 14, 13, 12, 19, 18, 17, 20]),
-    "68": FLIP_68,
-    "68-3d": FLIP_68,
-}
 
 
 @dataclass(frozen=True)
