@@ -150,6 +150,18 @@ def test_a_sensor_that_breaks_ends_nothing():
     sampler.stop()
 
 
+def test_a_stretch_and_its_neighbours(monkeypatch):
+    sampler = Sampler([lambda: {"w": float("nan"), "x": 1.0}])
+    assert set(sampler.sample()) == {"t_s", "x"}  # what is no number is no reading
+    sampler.samples = [{"t_s": float(t)} for t in range(10)]
+    assert [one["t_s"] for one in sampler.between(3.5, 5.0)] == [3, 4, 5, 6]
+    assert [one["t_s"] for one in sampler.between(-1.0, 0.5)] == [0, 1]
+    assert [one["t_s"] for one in sampler.between(20.0, 30.0)] == [9]
+    monkeypatch.setattr("benchmarks.bench.sampler.MOST", 10)
+    sampler.sample()
+    assert [one["t_s"] for one in sampler.samples[:5]] == [1, 3, 5, 6, 7]  # thinned where it is old
+
+
 def test_long_runs_are_averaged():
     rows = [{"t_s": float(t), "w": float(t), **({"c": 5.0} if t % 2 else {})} for t in range(1001)]
     kept = thinned(rows, keep=100)

@@ -176,6 +176,8 @@ def test_names_of_devices():
             device_names(text)
     with pytest.raises(InputError, match="precision"):
         predicted(resnet50(1), "thor", "fp4")
+    with pytest.raises(InputError, match="without layers"):
+        predicted(cost_of([], batch=1), "thor", "fp16")
     seen = {("NVIDIA H200", None): "h200", ("Orin", "NVIDIA Jetson Orin Nano Engineering Reference"): "orin-nano",
             ("Orin", "NVIDIA Jetson Orin Nano Developer Kit Super"): "orin-nano-super",
             ("NVIDIA GeForce RTX 4090", None): "rtx-4090"}  # fmt: skip

@@ -43,6 +43,8 @@ def test_a_curve_keeps_what_it_has():
     assert found.ended == "at 8 faces: out of memory: bad alloc of 9 GB"
     slow = curve("faces", "s", [1, 2], lambda x: None, x_unit="faces", y_unit="ms")
     assert slow.points == () and "too long" in slow.ended
+    odd = curve("faces", "s", [1, 2], lambda x: float("nan") if x > 1 else 1.0, x_unit="faces", y_unit="ms")
+    assert len(odd.points) == 1 and "nan" in odd.ended
     for kind, xs in (("nonsense", [1, 2]), ("faces", [2, 1]), ("faces", [1, 1])):
         with pytest.raises(InputError, match="rising x"):
             curve(kind, "s", xs, measure, x_unit="x", y_unit="ms")

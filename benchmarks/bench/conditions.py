@@ -102,7 +102,7 @@ class Watch:
         """What happened between two now_s(). Takes one more sample, so that the stretch is covered to its end."""
         self._sampler.sample()
         stretch = Stretch(start_s, end_s)
-        samples = list(self._sampler.samples)
+        samples = self._sampler.between(start_s, end_s)
         flags = flags_of(samples, stretch, cores=machine_facts.usable_cores(self._root))
         joule = self._joule(samples, stretch)
         if joule is None and self._wants_power:

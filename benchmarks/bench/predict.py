@@ -54,6 +54,8 @@ def model_ms(cost: GraphCost, rates: Rates, precision: str, *, launch: float = 1
 def predicted(cost: GraphCost, device: str | Rates, precision: str) -> Prediction:
     """A prediction with its band for the batch that was counted. Raises InputError: unknown device or precision."""
     rates = rates_of(device) if isinstance(device, str) else device
+    if not cost.layers:
+        raise InputError("a network that does something", f"{cost.name} without layers", "predict another")
     spread = SPREAD.get(precision, 0.0)
     middle, low, high = (model_ms(cost, rates, precision, launch=launch) for launch in (1, *_launches()))
     basis = BASIS_FP32 if precision == "fp32" else BASIS

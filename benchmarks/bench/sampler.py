@@ -1,6 +1,7 @@
 """Reads sensors in a thread of its own, every 50 ms, and answers questions about a stretch of time."""
 
 import bisect
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -9,6 +10,7 @@ __all__ = ["Sampler", "joule_between", "rise_between", "thinned"]
 
 Reading = dict[str, float]
 KEPT = 600  # samples in a result; a longer run is averaged down to them
+MOST = 40_000  # in memory, half an hour of them; then every second one of the older half goes
 
 
 class Sampler:
@@ -36,11 +38,20 @@ class Sampler:
             found: Reading = {"t_s": self.now_s()}
             for read in self._readers:
                 try:
-                    found.update(read())
+                    found.update({name: value for name, value in read().items() if math.isfinite(value)})
                 except Exception as error:  # of whatever sensor; measuring goes on without it
                     self.trouble = f"{type(error).__name__}: {error}"
             self.samples.append(found)
+            if len(self.samples) > MOST:
+                del self.samples[: MOST // 2 : 2]
         return found
+
+    def between(self, start_s: float, end_s: float) -> list[Reading]:
+        """Samples of a stretch, and the ones before and after it."""
+        samples = list(self.samples)
+        first = bisect.bisect_left(samples, start_s, key=_time)
+        last = bisect.bisect_right(samples, end_s, key=_time)
+        return samples[max(0, first - 1) : last + 1]
 
     def __enter__(self) -> "Sampler":
         self._started_s = time.perf_counter()
@@ -104,6 +115,10 @@ def thinned(samples: Sequence[Reading], *, keep: int = KEPT) -> tuple[Reading, .
         columns = {name: [one[name] for one in group if name in one] for name in names}
         found.append(_rounded({name: sum(values) / len(values) for name, values in columns.items()}))
     return tuple(found)
+
+
+def _time(one: Reading) -> float:
+    return one["t_s"]
 
 
 def _rounded(one: Reading) -> Reading:

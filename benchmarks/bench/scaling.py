@@ -53,6 +53,9 @@ def curve(
         except Exception as error:  # of whatever library; the points so far stand
             ended = f"at {x:g} {x_unit}: {told(error)}"
             break
+        if y is not None and not math.isfinite(y):
+            ended = f"at {x:g} {x_unit}: no number came out ({y})"
+            break
         if y is None:
             ended = f"at {x:g} {x_unit}: one query would take too long"
             break
