@@ -17,7 +17,18 @@ from sdk.errors import BackendError
 from sdk.image.crop import crop
 from sdk.runtime.backend import Backend
 
-__all__ = ["Cut", "Gpu", "Picture", "borrowing", "cutting", "frame_cut", "gpu_of", "pictures_cut"]
+__all__ = [
+    "Cut",
+    "Gpu",
+    "Picture",
+    "borrowing",
+    "cutting",
+    "cutting_pictures",
+    "frame_cut",
+    "gpu_of",
+    "pasted_there",
+    "pictures_cut",
+]
 
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
@@ -39,11 +50,13 @@ class Picture(Protocol):
 
 
 class Gpu(Protocol):
-    """A frame on a GPU, where kernels cut, decode and make pictures: sdk.runtime.gpu_faces.FrameOnGpu."""
+    """Frames on a GPU, where kernels cut, decode and make pictures: sdk.runtime.gpu_faces.FrameOnGpu."""
 
     def covers(self, network: Any) -> bool: ...
 
-    def run(self, network: Any, windows: F64, size: int, *, pictures: bool) -> Any: ...
+    def run(
+        self, network: Any, index: Index, windows: F64, size: int, *, pictures: bool, least: float | None
+    ) -> Any: ...
 
 
 def frame_cut(
@@ -92,7 +105,21 @@ def cutting(
     if gpu is None or not gpu.takes(frame):
         yield frame_cut(frame, color), None
         return
-    with gpu.frame(frame, color) as there:
+    with gpu.frames([frame], color) as there:
+        yield there.cut, there
+
+
+@contextlib.contextmanager
+def cutting_pictures(
+    gpu: Any,  # GpuFaces; None: all on the host
+    pictures: Sequence[U8],  # each [H, W, 3]
+    color: str,
+) -> Generator[tuple[Cut, Gpu | None], None, None]:
+    """What cuts face i out of picture i, and the pictures on the GPU, if they go there."""
+    if gpu is None or not gpu.takes(*pictures):
+        yield pictures_cut(pictures, color), None
+        return
+    with gpu.frames(pictures, color) as there:
         yield there.cut, there
 
 
@@ -101,6 +128,7 @@ def borrowing(
     frame: object,  # on the GPU
     color: str,
     *,
+    strength: float,
     stream: object | None,
     why_not: str,
 ) -> contextlib.AbstractContextManager[Any]:
@@ -109,4 +137,19 @@ def borrowing(
         raise BackendError("networks whose faces stay on a GPU", why_not, "use enhance() and render()")
     from sdk.runtime.camera_frame import borrowed
 
-    return borrowed(gpu, frame, color, stream=stream)
+    return borrowed(gpu, frame, color, strength=strength, stream=stream)
+
+
+def pasted_there(
+    gpu: Any,  # GpuFaces; None: all on the host
+    canvas: U8,  # [H, W, 3], changed in place
+    groups: Sequence[tuple[U8, F64, F32 | None]],  # pictures [n, S, S, 3], maps [n, 2, 3], landmarks [n, K, 2]
+    *,
+    strength: float,
+) -> bool:
+    """sdk.image.paste.paste() of each group on the GPU; False, with nothing done, where the host has to."""
+    if gpu is None:
+        return False
+    from sdk.runtime.gpu_render import paste_there
+
+    return paste_there(gpu, canvas, groups, strength=strength)

@@ -11,20 +11,23 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from sdk.cutting import Cut, Gpu, borrowing, cutting, gpu_of, pictures_cut
+from sdk.cutting import Cut, Gpu, borrowing, cutting, cutting_pictures, gpu_of
 from sdk.detect import Detector, open_detector
 from sdk.errors import BackendError, DetectorError, InputError
-from sdk.image.paste import paste
 from sdk.inputs import as_frame8, check_boxes, check_options, check_strength, windows_of
 from sdk.networks import Model, open_all
 from sdk.pipeline import MIN_CONFIDENCE, Face, inside_of, refined_windows, results_of, run_faces
+from sdk.rendering import put_back
 from sdk.result import FaceResult, FaceStatus
 from sdk.routing import routes_of
+
+if TYPE_CHECKING:
+    from sdk.video.stream import FaceStream, StreamOptions
 
 __all__ = ["MIN_CONFIDENCE", "PAINTED", "FaceEnhancer"]
 
@@ -182,8 +185,10 @@ class FaceEnhancer:
             BackendError: a network that the kernels do not cover, see describe(). InputError: as enhance(), render().
         """
         check_strength(strength)
+        strength = float(strength)
         boxes_px = check_boxes(boxes)
-        with borrowing(self._gpu, frame, self.color, stream=stream, why_not=self.describe()) as there:
+        why_not = self.describe()
+        with borrowing(self._gpu, frame, self.color, strength=strength, stream=stream, why_not=why_not) as there:
             windows, reasons = windows_of(boxes_px, there.size_hw, kind=box_kind)
             refine = self.refine if box_kind == "face" else 0
             there.require([route.backend for route in self._routes])
@@ -191,7 +196,7 @@ class FaceEnhancer:
                 boxes_px, windows, reasons, there.cut, frame_hw=there.size_hw, refine=refine, gpu=there
             )
             found = [face and face.there for face in faces]
-            return there.finish(results, found, strength=strength, pictures=pictures, painted=PAINTED)
+            return there.finish(results, found, pictures=pictures, painted=PAINTED)
 
     def enhance_aligned(
         self,
@@ -210,9 +215,14 @@ class FaceEnhancer:
                 raise InputError("square face pictures", f"{picture.shape[1]} x {picture.shape[0]} px", remedy)
         boxes_px = np.array([[0, 0, len(picture), len(picture)] for picture in pictures], np.float64).reshape(-1, 4)
         reasons = [""] * len(pictures)
-        cut = pictures_cut(pictures, self.color)
-        results, _ = self._enhance(boxes_px, boxes_px, reasons, cut, frame_hw=None, refine=0)
-        return results
+        with cutting_pictures(self._gpu, pictures, self.color) as (cut, gpu):
+            return self._enhance(boxes_px, boxes_px, reasons, cut, frame_hw=None, refine=0, gpu=gpu)[0]
+
+    def stream(self, source: Any, options: StreamOptions | None = None) -> FaceStream:
+        """The faces of a clip or camera, to iterate over; `source` and errors: see sdk.video.stream.FaceStream."""
+        from sdk.video.stream import FaceStream
+
+        return FaceStream(self, source, options)
 
     def render(
         self,
@@ -231,12 +241,7 @@ class FaceEnhancer:
         check_strength(strength)
         frame8 = as_frame8(frame, self.color)
         canvas = frame8.copy()
-        for group in _same_size([result for result in results if result.status in PAINTED]):
-            images = np.stack([cast("U8", result.image) for result in group])  # [n, S, S, 3]
-            affines = np.stack([result.crop_to_frame for result in group])  # [n, 2, 3]
-            points = [result.landmarks for result in group]
-            landmarks = np.stack(cast("list[F32]", points)) if all(p is not None for p in points) else None
-            paste(canvas, images, affines, landmarks=landmarks, strength=strength, out=canvas)
+        put_back(canvas, [one for one in results if one.status in PAINTED], strength=float(strength), gpu=self._gpu)
         return canvas
 
     def _enhance(
@@ -256,7 +261,7 @@ class FaceEnhancer:
         for _ in range(refine):
             first = run_faces(routes, windows, cut, pictures=False, gpu=gpu)
             windows = refined_windows(windows, first, min_confidence=self.min_confidence)
-        faces = run_faces(routes, windows, cut, gpu=gpu)
+        faces = run_faces(routes, windows, cut, gpu=gpu, min_confidence=self.min_confidence)
         inside = np.ones(len(windows)) if frame_hw is None else inside_of(windows, frame_hw)
         minimum = self.min_confidence
         results = results_of(
@@ -273,15 +278,3 @@ def _call_detector(
         return check_boxes(detector(frame))
     except InputError as error:
         raise DetectorError(f"a detector that returns {error.expected}", error.got, error.remedy) from error
-
-
-def _same_size(results: Sequence[FaceResult]) -> list[list[FaceResult]]:
-    """Runs of neighbours whose pictures are of one size: paste() takes those in one call and keeps their order."""
-    groups: list[list[FaceResult]] = []
-    for result in results:
-        size = cast("U8", result.image).shape
-        if groups and cast("U8", groups[-1][0].image).shape == size:
-            groups[-1].append(result)
-        else:
-            groups.append([result])
-    return groups

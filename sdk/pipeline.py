@@ -6,15 +6,14 @@ Nothing here keeps state; sdk.enhancer.FaceEnhancer is the public door.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from sdk.cutting import Cut, Gpu, Picture
-from sdk.image.crop import apply_affine, inside_fraction, landmark_box, square_windows, window_affine
-from sdk.image.heatmap import decode
-from sdk.image.pixels import from_network, not_finite, to_network
+from sdk.cutting import Cut, Gpu
+from sdk.faces import MIN_CONFIDENCE, Face, least_of, run_batch, run_there
+from sdk.image.crop import inside_fraction, landmark_box, square_windows, window_affine
 from sdk.result import FaceResult, FaceStatus
 from sdk.routing import MAX_SHRINK, Route, choose_routes
 from sdk.sharpness import BLOWN_UP, SHARP, detail_ratio, octave_ratio
@@ -26,35 +25,10 @@ F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
 
-# Mean heatmap peak. With picoface_x8 all of 100 validation faces of HELEN have 0.77 or more from 16 px, faces of video
-# frames 0.73 from 24 px, faces under noise of 20 levels 0.59 from 16 px; half of random windows without a face have
-# less than 0.5. What the detector takes for a face by mistake looks like one to the network too (0.53 to 0.77).
-MIN_CONFIDENCE = 0.55
 TOO_SMALL_PX = 10.0  # window side; a face then has 6 to 7 px: who it is and how it looks are the network's guesses
 INSIDE_ENOUGH = 0.95  # a window reaches half the face beyond the landmarks: this much overhang meets no face
 MAX_SHIFT = 0.35  # window sides; a first pass that moves a detector's box further has looked at something else
 SIDE_RATIO = (0.55, 1.6)  # new side over old; detectors' boxes vary by a third around the landmarks'
-
-
-@dataclass(frozen=True, eq=False)
-class Face:
-    """What a network gave for one window."""
-
-    route: Route
-    image: U8 | None  # [S, S, 3] RGB; None when only landmarks were asked for, or when the picture is `there`
-    landmarks: F32 | None  # [K, 2] frame px
-    scores: F32 | None  # [K]
-    spread: F32 | None  # [K] frame px
-    confidence: float  # mean heatmap peak, NaN without landmarks
-    there: Picture | None = None  # a picture that stays on the GPU
-    components: F32 | None = None  # [K, cells, cells] maps of parts of the face
-
-    def least(self, asked: float | None) -> float:
-        """Confidence below which it is no face: as asked for, else what the network's spec says, else the SDK's."""
-        if asked is not None:
-            return asked
-        own = self.route.backend.spec.min_confidence
-        return MIN_CONFIDENCE if own is None else own
 
 
 def run_faces(
@@ -64,6 +38,7 @@ def run_faces(
     *,
     pictures: bool = True,
     gpu: Gpu | None = None,  # where the frame is too; None: all but the network runs here
+    min_confidence: float | None = None,  # from which a face may go into a frame on the GPU at once; None: its own
 ) -> list[Face | None]:
     """A Face for every window that is not NaN; with pictures=False the landmarks alone are worked out."""
     faces: list[Face | None] = [None] * len(windows)
@@ -72,12 +47,16 @@ def run_faces(
     _lower_blown_up(routes, choice, valid, windows, cut)
     for number, route in enumerate(routes):
         members = valid[choice == number]
+        sides = windows[members, 2] - windows[members, 0]
+        # All faces in one batch, none of which the host has to look at before it is pasted: see results_of().
+        alone = pictures and len(valid) == len(members) <= route.batch and not _large(sides, route).any()
         for start in range(0, len(members), route.batch):
             index = members[start : start + route.batch]
             if gpu is not None and gpu.covers(route.backend):
-                found = _run_there(route, windows[index], gpu, pictures)
+                least = least_of(route.backend.spec, min_confidence) if alone else None
+                found = run_there(route, index, windows[index], gpu, pictures=pictures, least=least)
             else:
-                found = _run_batch(route, index, windows[index], cut, pictures)
+                found = run_batch(route, index, windows[index], cut, pictures=pictures)
             for i, face in zip(index.tolist(), found, strict=True):
                 faces[i] = face
     return faces
@@ -102,67 +81,6 @@ def _lower_blown_up(
             index = valid[some]
             ratio = octave_ratio(cut(index, windows[index], route.lr_size))
             choice[some[ratio < BLOWN_UP]] = half
-
-
-def _run_batch(
-    route: Route,
-    index: Index,  # [n]
-    windows: F64,  # [n, 4]
-    cut: Cut,
-    pictures: bool,
-) -> list[Face]:
-    spec = route.backend.spec
-    crops = cut(index, windows, route.lr_size)  # [n, lr, lr, 3] RGB
-    outputs = route.backend.run(to_network(crops, spec))
-    images: Sequence[U8 | None] = [None] * len(index)
-    if pictures:
-        if not np.isfinite(outputs["sr"]).all():
-            raise not_finite(spec.name)
-        images = [image.copy() for image in from_network(outputs["sr"], spec, lr=crops)]  # each its own memory
-    if spec.heatmap_kind != "landmarks":
-        maps = [one.astype(np.float32) for one in outputs["heatmaps"]] if spec.heatmap_kind else [None] * len(index)
-        none = (None, None, None, float("nan"), None)
-        return [Face(route, image, *none, some) for image, some in zip(images, maps, strict=True)]
-    heatmaps = outputs["heatmaps"]  # [n, K, cells, cells]
-    cells = heatmaps.shape[-1]
-    decoded = decode(heatmaps, mode=spec.decoder, radius=spec.decoder_radius)
-    # A cell's centre is a pixel's centre of the window cut at `cells` px: one map from cells to frame pixels.
-    points = apply_affine(decoded.points, window_affine(windows, size=cells)).astype(np.float32)  # [n, K, 2]
-    cell_px = ((windows[:, 2] - windows[:, 0]) / cells)[:, None]  # [n, 1]
-    spread = (decoded.spread * cell_px).astype(np.float32)  # [n, K]
-    return _faces(route, images, points, decoded.scores.astype(np.float32), spread)
-
-
-def _run_there(
-    route: Route,
-    windows: F64,  # [n, 4]
-    gpu: Gpu,
-    pictures: bool,
-) -> list[Face]:
-    """As _run_batch, with the crops, pictures and landmarks made on the GPU."""
-    found = gpu.run(route.backend, windows, route.lr_size, pictures=pictures)
-    images: Sequence[U8 | None] = [None] * len(windows)
-    if found.images is not None:
-        images = [image.copy() for image in found.images]  # each its own memory
-    if found.points is None:
-        faces = [Face(route, image, None, None, None, float("nan")) for image in images]
-    else:
-        faces = _faces(route, images, found.points, found.scores, found.spread)
-    return [replace(face, there=one) for face, one in zip(faces, found.there, strict=True)] if found.there else faces
-
-
-def _faces(
-    route: Route,
-    images: Sequence[U8 | None],  # n, each [S, S, 3]
-    points: F32,  # [n, K, 2]
-    scores: F32,  # [n, K]
-    spread: F32,  # [n, K]
-) -> list[Face]:
-    """Each with its own memory; means by face: the same bits in any batch."""
-    return [
-        Face(route, image, points[i].copy(), scores[i].copy(), spread[i].copy(), float(scores[i].mean()))
-        for i, image in enumerate(images)
-    ]
 
 
 def refined_windows(
@@ -219,7 +137,7 @@ def results_of(
         status, reason = _status(face, side, float(inside[i]), face.least(min_confidence))
         image = face.image
         assert image is not None or face.there is not None, i  # results come from passes with pictures
-        if side > MAX_SHRINK * face.route.lr_size:  # the input has lost detail that the frame may hold
+        if _large(side, face.route):
             index, window = np.array([i]), windows[i : i + 1]
             sharp = cut(index, window, face.route.hr_size)[0]  # [S, S, 3]
             ours = image if image is not None else _fetched(face)
@@ -251,6 +169,14 @@ def results_of(
 def _fetched(face: Face) -> U8:
     assert face.there is not None, face
     return face.there.host()
+
+
+def _large(
+    side: Any,  # px, a number or an array
+    route: Route,
+) -> Any:
+    """Has the input lost detail of a window of that side, which the frame may hold?"""
+    return side > MAX_SHRINK * route.lr_size
 
 
 def _status(face: Face, side: float, inside: float, min_confidence: float) -> tuple[FaceStatus, str]:

@@ -247,9 +247,13 @@ class Graph(Resource):
         """Put the recorded work on the stream. The device must be current."""
         self.device.driver("cuGraphLaunch", self.handle, self._stream)
 
+    def shows(self, function: int) -> bool:
+        """Is the kernel of that CUDA handle there, once, for edit()?"""
+        return function in self._kernels
+
     def edit(
         self,
-        function: int,  # CUDA handle of a kernel that was recorded exactly once
+        function: int,
         args: ctypes.Structure,  # copied before this returns
         *,
         grid: tuple[int, int, int],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -12,8 +12,9 @@ import numpy.typing as npt
 from sdk.runtime.device import Buffer, Device, PinnedBuffer, Stream
 from sdk.runtime.interop import DeviceArray
 
-__all__ = ["Rooms", "rows_of"]
+__all__ = ["Packed", "Rooms", "rows_of"]
 
+ALIGNMENT_BYTES = 256  # where cudaMalloc begins; kernels read vectors of 16
 AnyBuffer = TypeVar("AnyBuffer", Buffer, PinnedBuffer)
 
 
@@ -89,6 +90,45 @@ class Rooms:
         self._retired += [*self._buffers.values(), *self._pinned.values()]
         self._buffers, self._pinned = {}, {}
         self.settle()
+
+
+class Packed:
+    """Several arrays in one piece of memory on the GPU and one, pinned, on the host: one copy moves them all."""
+
+    def __init__(
+        self,
+        rooms: Rooms,
+        name: str,
+        fields: Mapping[str, tuple[tuple[int, ...], npt.DTypeLike]],  # name -> shape, type
+        *,
+        stream: Stream,
+    ) -> None:
+        """What is there keeps its content and its place until more is asked for under this name."""
+        starts: dict[str, int] = {}
+        size_bytes = 0
+        for field, (shape, dtype) in fields.items():
+            starts[field] = size_bytes
+            size_bytes += -(-_bytes(shape, dtype) // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
+        self._device, self._stream = rooms.device, stream
+        self._all = rooms.array(name, (size_bytes,), np.uint8, stream=stream)
+        self._pinned = rooms.host(name, (size_bytes,), np.uint8)
+        base = self._all.pointer
+        self.there = {  # on the GPU
+            field: DeviceArray(rooms.device, base + starts[field], shape, dtype, owner=self._all, stream=stream)
+            for field, (shape, dtype) in fields.items()
+        }
+        self.here: dict[str, npt.NDArray[Any]] = {  # on the host
+            field: self._pinned[starts[field] : starts[field] + _bytes(shape, dtype)].view(dtype).reshape(shape)
+            for field, (shape, dtype) in fields.items()
+        }
+
+    def copy_in(self) -> None:
+        """Host to GPU, on the stream."""
+        self._device.copy_in(self._all.pointer, self._pinned.ctypes.data, self._all.size_bytes, self._stream)
+
+    def copy_out(self) -> None:
+        """GPU to host, on the stream."""
+        self._device.copy_out(self._pinned.ctypes.data, self._all.pointer, self._all.size_bytes, self._stream)
 
 
 def rows_of(array: DeviceArray, start: int, count: int) -> DeviceArray:

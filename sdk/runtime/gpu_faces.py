@@ -16,11 +16,11 @@ import numpy.typing as npt
 
 from sdk.errors import BackendError
 from sdk.runtime.device import Device, Stream
-from sdk.runtime.face_rooms import Rooms
+from sdk.runtime.face_rooms import Packed, Rooms, rows_of
 from sdk.runtime.face_runner import FaceArrays, FaceRunner, why_not
-from sdk.runtime.interop import DeviceArray
+from sdk.runtime.face_task import Frame, Task
 from sdk.runtime.kernel_crop import LEVELS, crop_norm
-from sdk.runtime.kernel_frames import MAX_FRAME_PX, DeviceNv12
+from sdk.runtime.kernel_frames import MAX_FRAME_PX
 from sdk.runtime.kernel_module import KernelSet
 from sdk.runtime.protocol import Backend
 from sdk.runtime.trt_backend import TrtBackend
@@ -31,8 +31,9 @@ U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 
-KERNELS = ("crop_norm", "enlarge", "heatmap_decode", "image_tail", "paste_match", "paste")
+KERNELS = ("crop_norm", "enlarge", "heatmap_decode", "image_tail", "luma_tail", "paste_gate", "paste_match", "paste")
 MOST_CROPS = 1024  # faces cut out in one launch: bounds the memory
+MOST_PICTURE_BYTES = 256 << 20  # of pictures that are given one a face; more are cut on the host
 
 log = logging.getLogger("facetrt")
 
@@ -50,17 +51,15 @@ class Slot:
 
 
 class FrameOnGpu:
-    """A frame that was uploaded, for as long as GpuFaces.frame() lasts."""
+    """A frame that was uploaded, or one a face, for as long as GpuFaces.frames() lasts."""
 
-    keep = False  # pictures come to the host
-
-    def __init__(self, faces: GpuFaces, slot: Slot, array: DeviceArray | DeviceNv12, color: str) -> None:
-        self.array, self.color = array, color  # [H, W, 3] uint8
+    def __init__(self, faces: GpuFaces, slot: Slot, frames: Sequence[Frame], color: str) -> None:
+        self.frames, self.color = frames, color  # each [H, W, 3] uint8
         self._faces, self._slot = faces, slot
 
     def cut(
         self,
-        index: npt.NDArray[np.intp],  # [n], not used: the windows say it all
+        index: npt.NDArray[np.intp],  # [n] of the frames, where there is one a face
         windows: F64,  # [n, 4]
         size: int,
     ) -> F32:  # [n, size, size, 3] RGB, 0..255
@@ -74,7 +73,13 @@ class FrameOnGpu:
                 boxes = slot.rooms.put("windows", some, stream=slot.stream)
                 shape = (len(some), 3, size, size)
                 out = slot.rooms.array("crops", shape, np.float32, stream=slot.stream)
-                crop_norm(kernels, self.array, boxes, out=out, colours=levels, stream=slot.stream)
+                if len(self.frames) == 1:
+                    crop_norm(kernels, self.frames[0], boxes, out=out, colours=levels, stream=slot.stream)
+                else:
+                    several: list[int] = index[start : start + MOST_CROPS].tolist()
+                    for k, i in enumerate(several):
+                        box, place = rows_of(boxes, k, 1), rows_of(out, k, 1)
+                        crop_norm(kernels, self.frames[i], box, out=place, colours=levels, stream=slot.stream)
                 found = slot.rooms.fetch("crops", out, stream=slot.stream)
                 slot.stream.synchronize()
             crops[start : start + len(some)] = found.transpose(0, 2, 3, 1)
@@ -84,19 +89,26 @@ class FrameOnGpu:
         """Do the kernels cover this network?"""
         return self._faces.runner(network) is not None
 
-    def run(self, network: Backend, windows: F64, size: int, *, pictures: bool) -> FaceArrays:
+    def run(
+        self,
+        network: Backend,
+        index: npt.NDArray[np.intp],  # [n] of the frames
+        windows: F64,  # [n, 4]
+        size: int,
+        *,
+        pictures: bool,
+        least: float | None,  # confidence from which faces may go into the frame at once: for frames on loan
+    ) -> FaceArrays:
         """See FaceRunner.run."""
+        several: list[int] = index.tolist()
+        frames = self.frames if len(self.frames) == 1 else [self.frames[i] for i in several]
         runner = self._faces.runner(network)
         assert runner is not None, network
-        return runner.run(
-            self.array,
-            windows,
-            ready=self._slot.stream,
-            size=size,
-            color=self.color,
-            pictures=pictures,
-            keep=self.keep,
-        )
+        return runner.run(self.task(Task(frames, size, self.color, pictures), least), windows, ready=self._slot.stream)
+
+    def task(self, task: Task, least: float | None) -> Task:
+        """What else is to be done."""
+        return task
 
 
 class GpuFaces:
@@ -139,17 +151,30 @@ class GpuFaces:
     def runner(self, network: Backend) -> FaceRunner | None:
         return self._runners.get(id(network))
 
-    def takes(self, frame: U8) -> bool:
-        """Is a frame [H, W, 3] of a size that the kernels take?"""
-        return max(frame.shape[:2]) <= MAX_FRAME_PX
+    def takes(
+        self,
+        *frames: U8,  # [H, W, 3]
+    ) -> bool:
+        """Do the kernels take frames of these sizes, and is it open? Without any there is nothing to take."""
+        total_bytes = sum(frame.nbytes for frame in frames)
+        fits = len(frames) == 1 or 0 < total_bytes <= MOST_PICTURE_BYTES
+        return fits and all(max(frame.shape[:2]) <= MAX_FRAME_PX for frame in frames)
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
 
     @contextlib.contextmanager
-    def frame(self, frame: U8, color: str) -> Generator[FrameOnGpu, None, None]:
-        """The frame [H, W, 3] on the GPU. Raises BackendError without memory, or after close()."""
+    def frames(self, frames: Sequence[U8], color: str) -> Generator[FrameOnGpu, None, None]:
+        """Frames [H, W, 3] on the GPU, in one copy. Raises BackendError without memory, or after close()."""
         with self.slot() as slot:
             with self.device.current():
-                array = slot.rooms.put("frame", np.ascontiguousarray(frame), stream=slot.stream)
-            yield FrameOnGpu(self, slot, array, color)
+                fields = {str(i): (frame.shape, np.uint8) for i, frame in enumerate(frames)}
+                packed = Packed(slot.rooms, "frames", fields, stream=slot.stream)
+                for i, frame in enumerate(frames):
+                    np.copyto(packed.here[str(i)], frame)
+                packed.copy_in()
+            yield FrameOnGpu(self, slot, list(packed.there.values()), color)
 
     @contextlib.contextmanager
     def slot(self) -> Generator[Slot, None, None]:

@@ -56,6 +56,11 @@ class DeviceArray:
         """The same memory, now to be written on that stream."""
         return DeviceArray(self.device, self.pointer, self.shape, self.dtype, owner=self, stream=stream)
 
+    def first(self, count: int) -> DeviceArray:
+        """array[:count]"""
+        shape = (count, *self.shape[1:])
+        return DeviceArray(self.device, self.pointer, shape, self.dtype, owner=self, stream=self._stream)
+
     @property
     def size_bytes(self) -> int:
         return int(np.prod(self.shape)) * self.dtype.itemsize
