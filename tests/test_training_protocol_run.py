@@ -15,7 +15,7 @@ from training.data.packs import open_pack
 from training.evaluate import main
 from training.evaluate_protocol import evaluate
 from training.landmark_gain import Detector, errors_of, open_detector, relative_gain
-from training.paper_results import digest, training_of
+from training.paper_results import ResultFile, digest, training_of
 from training.predictors import open_network
 from training.protocol_examples import examples
 from training.protocol_run import Asked, run_protocol
@@ -60,6 +60,20 @@ def test_a_file_that_is_no_result_is_written_anew(tmp_path):
         out.write_bytes(text.encode("utf-8", "surrogateescape"))
         assert run("bicubic", "--protocol", "fsrnet_helen50", "--pack", pack, "--json", out) == 0
         assert json.loads(out.read_text())["results"][0]["n"] == 1
+
+
+def test_rows_of_two_commands_at_once_and_of_a_new_detector(tmp_path):
+    ours, theirs = (ResultFile(tmp_path / "out.json", {"limit": None}) for _ in range(2))
+    for file, detector in ((ours, "a"), (theirs, "b")):
+        file.put({"model": "bicubic", "augmented": False, "detector": detector, "detector_sha256": "1"})
+        file.write("made")
+    both = ResultFile(tmp_path / "out.json", {"limit": None})
+    assert [row["detector"] for row in both.rows] == ["b", "a"]
+    key = {"model": "bicubic", "augmented": False, "detector": "b", "detector_sha256": "2"}
+    assert not both.has(key, None)
+    both.put(key)
+    assert both.has(key, None) and len(both.rows) == 2  # in the place of the old detector's
+    assert ResultFile(tmp_path / "out.json", {"limit": 3}).rows == []
 
 
 @pytest.mark.parametrize(

@@ -139,37 +139,44 @@ class ResultFile:
     def __init__(self, path: Path | None, conditions: dict[str, Any]) -> None:
         """conditions: protocol and limit; rows of a file with others are dropped."""
         self.path, self.conditions = path, conditions
-        self.rows: list[dict[str, Any]] = []
         self.pictures: dict[str, Any] = {}
-        if path is None or not path.is_file():
-            return
+        self.rows = self._on_disk()
+
+    def _on_disk(self) -> list[dict[str, Any]]:
+        """Rows of these conditions; none of a file that cannot be read, which is written anew."""
         try:
-            old = json.loads(path.read_text(encoding="utf-8"))
+            old = json.loads(self.path.read_text(encoding="utf-8")) if self.path is not None else None
         except (OSError, ValueError):
-            return  # a file that cannot be read is written anew
-        wanted = {"schema": SCHEMA, **json.loads(json.dumps(conditions))}
+            return []
+        wanted = {"schema": SCHEMA, **json.loads(json.dumps(self.conditions))}
         rows = old.get("results") if isinstance(old, dict) else None
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            return
-        if all(old.get(key) == value for key, value in wanted.items()):
-            self.rows = rows
+            return []
+        return rows if all(old.get(key) == value for key, value in wanted.items()) else []
 
     def has(self, key: dict[str, Any], weights: str | None) -> bool:
         """Whether there is a row with these values, of weights of that SHA-256."""
         same = (row for row in self.rows if all(row.get(name) == value for name, value in key.items()))
         return any((row.get("training") or {}).get("sha256") == weights for row in same)
 
-    def put(self, row: dict[str, Any], key: dict[str, Any]) -> None:
-        """In the place of the row of the same key, or at the end."""
-        places = [i for i, old in enumerate(self.rows) if all(old.get(name) == value for name, value in key.items())]
+    def put(self, row: dict[str, Any]) -> None:
+        """In the place of the row of the same names, whatever their weights were, or at the end."""
+        places = [i for i, old in enumerate(self.rows) if _names(old) == _names(row)]
         if places:
             self.rows[places[0]] = row
         else:
             self.rows.append(row)
 
     def write(self, command: str) -> None:
-        """Raises OutputError. Without a path nothing is written."""
+        """Rows that another command has added meanwhile stay. Raises OutputError. Without a path nothing is written."""
         if self.path is None:
             return
+        known = [_names(row) for row in self.rows]
+        self.rows += [row for row in self._on_disk() if _names(row) not in known]
         head = {"command": command, "schema": SCHEMA, "machine": machine(), **self.conditions}
         write_results(self.path, {**head, "pictures": self.pictures, "results": self.rows})
+
+
+def _names(row: dict[str, Any]) -> tuple[Any, ...]:
+    """Which row of a table it is."""
+    return tuple(row.get(name) for name in ("model", "augmented", "detector", "embedder", "parser"))

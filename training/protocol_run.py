@@ -82,7 +82,7 @@ def run_protocol(
             if file.has(key, None if weights is None else str(weights["sha256"])):
                 continue
             report(f"{name}: {key['model']}{' with augmentation' if key['augmented'] else ''}\n")
-            file.put({**key, **make(), "training": weights}, key)
+            file.put({**key, **make(), "training": weights})
             file.write(command)
     return file.rows
 
