@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.bench.enqueue import device_ms, enqueued
 from benchmarks.bench.model_files import ModelFile
 from benchmarks.bench.runner import Query, subject_of
 from benchmarks.bench.workload import FRAME_HW, Scene, faces_batch, scene
@@ -101,13 +102,24 @@ class BareRunner:
         self.frame_hw: tuple[int, int] | None = None
 
     def query(self, faces: int) -> Query:
-        batch = faces_batch(self._ours.spec, faces)
-        network = self._ours.opened.network
+        spec, network = self._ours.spec, self._ours.opened.network
+        if hasattr(network, "lease"):  # TensorRT's backend
+            return enqueued(network, self._shape(faces))
+        batch = faces_batch(spec, faces)
         session = vars(network).get("_session")  # onnxruntime's, without the two lines around it
         if session is None:
             return lambda: network.run(batch)
-        feed, names = {session.get_inputs()[0].name: batch}, list(self._ours.spec.output_names)
+        feed, names = {session.get_inputs()[0].name: batch}, list(spec.output_names)
         return lambda: session.run(names, feed)
+
+    def stages_ms(self, faces: int, *, longest_s: float = 10.0) -> dict[str, float] | None:
+        """What CUDA events say of the same; None on the CPU."""
+        network = self._ours.opened.network
+        return {"device": device_ms(network, self._shape(faces))} if hasattr(network, "lease") else None
+
+    def _shape(self, faces: int) -> tuple[int, int, int, int]:
+        spec = self._ours.spec
+        return faces, spec.channels, spec.input_size, spec.input_size
 
     def close(self) -> None:
         """Nothing: the network is the other runner's."""

@@ -168,7 +168,7 @@ class Session:
         if window.mean_w is not None and found.faces_per_s and not found.error and point.scenario != "Server":
             joule = window.mean_w / found.faces_per_s
         stages = None
-        if isinstance(runner, SdkRunner) and not found.error and point.scenario == "Offline":
+        if isinstance(runner, (SdkRunner, BareRunner)) and not found.error and point.scenario == "Offline":
             with contextlib.suppress(FaceTRTError, MemoryError):  # the point itself was measured
                 stages = runner.stages_ms(point.faces, longest_s=point.duration_s)
         return replace(found, flags=(*found.flags, *window.flags), joule_per_face=joule, stages_ms=stages)
