@@ -27,7 +27,7 @@ def _from_files(table: Table) -> Callable[[Path], str]:
             return not_measured(PATTERN) if not found else f"Not measured yet: nothing of it in `{PATTERN}`."
         machines = list(dict.fromkeys(f"{machine_of(one)}, {one.started[:10]}" for one in found))
         return f"{body}\n\nMeasured on {cell('; '.join(machines))}.\n" + made_by(
-            {"command": one.command} for one in found
+            {"command": labels.printable(one.command)} for one in found
         )
 
     return made

@@ -11,7 +11,7 @@ import pytest
 from benchmarks.bench import page_html
 from benchmarks.bench.labels import significant
 from benchmarks.bench.page import page, write_page
-from benchmarks.bench.page_sections import pairs
+from benchmarks.bench.page_sections import agreed
 from benchmarks.bench.results import Prediction
 from sdk.errors import MissingPackageError, OutputError
 
@@ -137,16 +137,17 @@ def test_one_sample_makes_a_page():
 
 
 def test_predictions_meet_the_measurements_of_their_device():
+    """Also those of an older run, and those of one that predicted nothing."""
     result = bench_example.on_gpu()  # an H200
     bare = next(s for s in result.subjects if s.way == "bare" and s.precision == "fp32")
-    rows = (
-        Prediction("h200", bare.model, "fp32", 1, 2.0, 1.0, 3.0, "a guess"),
-        Prediction("orin-nano", bare.model, "fp32", 1, 2.0, 1.0, 3.0, "a guess"),
-        Prediction("h200", bare.model, "fp32", 3, 2.0, 1.0, 3.0, "a batch that nobody measured"),
+    rows = tuple(
+        Prediction(device, bare.model, "fp32", batch, 2.0, 1.0, 3.0, "a guess")
+        for device, batch in (("h200", 1), ("orin-nano", 1), ("h200", 3))
     )
-    found = pairs([dataclasses.replace(result, predictions=rows)])
+    older = dataclasses.replace(bench_example.result(), predictions=rows)
+    found = agreed([dataclasses.replace(result, predictions=()), older])
     (measured,) = [m for m in result.measurements if m.subject == bare.id and m.batch == 1]
-    assert found == [(rows[0], measured.latency_ms.p50)]
+    assert [(one.device, one.batch, one.measured_ms) for one in found] == [("h200", 1, measured.latency_ms.p50)]
 
 
 def test_cells_escape_and_sort_by_number():

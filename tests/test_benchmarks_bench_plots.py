@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.bench import labels, plots_latency, plots_limits, plots_trends
+from benchmarks.bench.agreement import Compared
 from benchmarks.bench.plots_latency import Palette
 from benchmarks.bench.plotting import Plot, axis, label, log_ticks, stacked_label
 from sdk.errors import InputError
@@ -96,7 +97,8 @@ def test_the_forest_holds_ratio_interval_and_spread(result, palette):
 
 def test_predictions_carry_their_band_and_real_runs_stand_beside(result):
     chosen = [one for one in result.predictions if one.model == MODEL]
-    plot = plots_limits.predicted(chosen, [("h200", "fp16", 1, 0.5), ("unknown", "fp16", 1, 9.0)])
+    real = Compared("h200", MODEL, "fp16", 1, measured_ms=0.5, predicted_ms=0.6, low_ms=0.4, high_ms=0.7)
+    plot = plots_limits.predicted(chosen, [real, dataclasses.replace(real, device="unknown")])
     band, measured = plot.traces
     assert band["x"][0] - band["error_x"]["arrayminus"][0] == pytest.approx(chosen[0].low_ms, rel=1e-3)
     assert measured["x"] == [0.5] and measured["name"] == "measured"

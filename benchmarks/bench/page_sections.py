@@ -1,13 +1,15 @@
 """The sections of the page, in the order of a reader's questions: how fast, faster than what, how fast could it be."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.bench import labels, page_tables, plots_latency, plots_limits, plots_trends
+from benchmarks.bench.agreement import Compared, compared
 from benchmarks.bench.page_html import Figures, facts, folded, of_model, section
 from benchmarks.bench.plots_latency import Palette
 from benchmarks.bench.plotting import Plot
-from benchmarks.bench.results import Measurement, Prediction, Result
+from benchmarks.bench.results import Measurement, Result
 
 __all__ = ["Page", "sections"]
 
@@ -146,47 +148,22 @@ def _scaling(page: Page) -> str:
 
 
 def _predictions(page: Page) -> str:
-    results = [page.result, *page.history]
+    real = agreed([page.result, *page.history])
 
     def of(name: str) -> str:
         rows = [one for one in page.result.predictions if one.model == name]
-        real = [(row.device, row.precision, row.batch, ms) for row, ms in pairs(results) if row.model == name]
-        return page.figures.grid(kept(plots_limits.predicted(rows, list(dict.fromkeys(real)))))
+        return page.figures.grid(kept(plots_limits.predicted(rows, [one for one in real if one.model == name])))
 
     intro = "Computed, not measured: for boards that were not at hand. The bar is the model's error band."
-    agreed = page.figures.grid(kept(plots_limits.parity(pairs(results))))
+    parity = page.figures.grid(kept(plots_limits.parity(real)))
     table = as_table(page_tables.predictions(page.result))
-    return section("predictions", "Predictions", intro, *page.each_model(of), agreed, table)
+    return section("predictions", "Predictions", intro, *page.each_model(of), parity, table)
 
 
-def pairs(results: Sequence[Result]) -> list[tuple[Prediction, float]]:
-    """Predictions with the median of a real run of the same device, model, precision and batch."""
-    found = []
-    for row in dict.fromkeys(row for result in results for row in result.predictions):
-        for result in results:
-            if _is_device(result, row.device):
-                found += [(row, ms) for ms in _engine_ms(result, row)]
-    return found
-
-
-def _engine_ms(result: Result, row: Prediction) -> list[float]:
-    of = {subject.id: subject for subject in result.subjects}
-    return [
-        one.latency_ms.p50
-        for one in result.measurements
-        if one.latency_ms
-        and (of[one.subject].model, of[one.subject].precision, one.batch) == (row.model, row.precision, row.batch)
-        and (of[one.subject].way, of[one.subject].span) == ("bare", "engine")
-        and one.scenario in {"SingleStream", "Offline"}
-    ]
-
-
-def _is_device(result: Result, device: str) -> bool:
-    """Does "orin-nano" name the board or GPU of this result?"""
-    conditions = result.conditions
-    known = [conditions.gpu.name if conditions.gpu else "", conditions.jetson.model if conditions.jetson else ""]
-    wanted = "".join(filter(str.isalnum, device)).lower()
-    return any(wanted and wanted in "".join(filter(str.isalnum, name)).lower() for name in known)
+def agreed(results: Sequence[Result]) -> list[Compared]:
+    """Predictions of any of the runs, each beside what a run on that very device measured."""
+    predictions = tuple(dict.fromkeys(row for result in results for row in result.predictions))
+    return [pair for result in results for pair in compared(dataclasses.replace(result, predictions=predictions))]
 
 
 def _history(page: Page) -> str:

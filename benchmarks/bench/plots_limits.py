@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.bench import labels
-from benchmarks.bench.labels import ABSENT, significant
+from benchmarks.bench.agreement import Compared
+from benchmarks.bench.labels import significant
 from benchmarks.bench.plots_latency import AROUND, ROW, Palette, ordered
 from benchmarks.bench.plotting import SYMBOLS, Plot, axis, label, rounded, series_colour, stacked_label
 from benchmarks.bench.results import Limit, Measurement, Model, Prediction, Ratio, Result
@@ -164,8 +165,8 @@ def shares(result: Result, rows: Sequence[Measurement], palette: Palette) -> Plo
     return Plot("Share of the limit", note, [trace], layout, height=AROUND + ROW * len(found))
 
 
-def predicted(rows: Sequence[Prediction], measured: Sequence[tuple[str, str, int, float]]) -> Plot | None:
-    """Predictions with their band; `measured`: (device, precision, batch, ms) of real runs of the same model."""
+def predicted(rows: Sequence[Prediction], measured: Sequence[Compared]) -> Plot | None:
+    """Predictions with their band, and real runs of the same model."""
     if not rows:
         return None
     devices = list(dict.fromkeys(row.device for row in rows))[::-1]
@@ -184,37 +185,39 @@ def predicted(rows: Sequence[Prediction], measured: Sequence[tuple[str, str, int
             "text": [label(row.device) for row in of],
             "hovertemplate": "%{text}: %{x:.3~g} ms predicted",
         })  # fmt: skip
-    known = [one for one in measured if one[0] in devices]
+    known = [one for one in measured if one.device in devices]
     if known:
         traces.append({
-            "type": "scatter", "mode": "markers", "name": "measured", "x": rounded([one[3] for one in known]),
-            "y": [devices.index(one[0]) for one in known],
+            "type": "scatter", "mode": "markers", "name": "measured", "x": rounded([one.measured_ms for one in known]),
+            "y": [devices.index(one.device) for one in known],
             "marker": {"color": "var(--text)", "size": 10, "symbol": "x"},
-            "text": [f"{label(one[1])}, ×{one[2]}" for one in known], "hovertemplate": "%{text}: %{x:.3~g} ms measured",
+            "text": [f"{label(one.precision)}, ×{one.batch}" for one in known],
+            "hovertemplate": "%{text}: %{x:.3~g} ms measured",
         })  # fmt: skip
     ticks = [stacked_label(device) for device in devices]
     y = axis("", tickvals=list(range(len(devices))), ticktext=ticks, range=[-0.6, len(devices) - 0.4])
-    ends = [value for row in rows for value in (row.low_ms, row.high_ms)] + [one[3] for one in known]
+    ends = [value for row in rows for value in (row.low_ms, row.high_ms)] + [one.measured_ms for one in known]
     layout = {"meta": "rows", "xaxis": axis("ms a query", log=ends), "yaxis": y}
     note = "Open marks and their bars are predictions and their error band, not measurements."
     return Plot("Predicted for devices", note, traces, layout, height=AROUND + 40 * len(devices))
 
 
-def parity(pairs: Sequence[tuple[Prediction, float]]) -> Plot | None:
+def parity(pairs: Sequence[Compared]) -> Plot | None:
     """Predicted against measured; on the line they agree."""
     if not pairs:
         return None
-    ends = [value for row, ms in pairs for value in (row.low_ms, row.high_ms, ms)]
+    ends = [value for one in pairs for value in (one.low_ms, one.high_ms, one.measured_ms)]
     diagonal = {
         "type": "scatter", "mode": "lines", "name": "equal", "x": rounded([min(ends), max(ends)]), "hoverinfo": "skip",
         "y": rounded([min(ends), max(ends)]), "line": {"color": "var(--quiet)", "width": 1, "dash": "dot"},
     }  # fmt: skip
     points = {
-        "type": "scatter", "mode": "markers", "name": "predictions", "x": rounded([ms for _, ms in pairs]),
-        "y": rounded([row.ms for row, _ in pairs]), "marker": {"color": series_colour(0), "size": 9},
-        "error_y": {"type": "data", "symmetric": False, "array": rounded([row.high_ms - row.ms for row, _ in pairs]),
-                    "arrayminus": rounded([row.ms - row.low_ms for row, _ in pairs]), "color": series_colour(0)},
-        "text": [label(f"{row.device}, {row.model}, {row.precision or ABSENT}, ×{row.batch}") for row, _ in pairs],
+        "type": "scatter", "mode": "markers", "name": "predictions", "x": rounded([one.measured_ms for one in pairs]),
+        "y": rounded([one.predicted_ms for one in pairs]), "marker": {"color": series_colour(0), "size": 9},
+        "error_y": {"type": "data", "symmetric": False,
+                    "array": rounded([one.high_ms - one.predicted_ms for one in pairs]),
+                    "arrayminus": rounded([one.predicted_ms - one.low_ms for one in pairs]), "color": series_colour(0)},
+        "text": [label(f"{one.device}, {one.model}, {one.precision}, ×{one.batch}", most=60) for one in pairs],
         "hovertemplate": "%{text}<br>measured %{x:.3~g} ms, predicted %{y:.3~g} ms<extra></extra>",
     }  # fmt: skip
     layout = {"xaxis": axis("measured, ms", log=ends), "yaxis": axis("predicted, ms", log=ends)}
