@@ -1,10 +1,14 @@
-"""What people do today in place of our kernels, in torch, timed in the same process on the same inputs.
+"""What people do today in place of our kernels, timed in the same process on the same inputs.
 
     argmax + gather   heatmaps: argmax, quarter offset from gathered neighbours, matrix
     shuffle chain     F.pixel_shuffle, bicubic of the LR picture, clamp, to uint8, permute
     grid_sample       crops: F.grid_sample over the whole frame as float, no antialiasing
     pixel_shuffle     F.pixel_shuffle
-each as it is ("eager") and through torch.compile ("compiled").
+each in torch as it is ("eager") and through torch.compile ("compiled");
+
+    kornia            heatmaps: spatial_soft_argmax2d and the matrix; crops: crop_and_resize, no antialiasing
+    Triton            heatmaps: the same decode as ours, benchmarks/triton_decode.py
+where they are installed. (cv2, which has no such functions on the GPU in its wheels, is no rival here.)
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ import numpy as np
 from benchmarks.gpu_arrays import NotPossible
 from benchmarks.kernel_cases import FRAME_HW, Case
 
-__all__ = ["RIVALS", "prepared", "rivals_of", "time_rival"]
+__all__ = ["RIVALS", "of_library", "prepared", "rivals_of", "time_rival"]
 
 RIVALS = {  # kernel -> what stands for it
     "heatmap_decode": "argmax + gather",
@@ -28,6 +32,8 @@ RIVALS = {  # kernel -> what stands for it
     "pixel_shuffle": "pixel_shuffle",
 }
 WAYS = ("eager", "compiled")
+LIBRARIES = {"heatmap_decode": ("kornia", "Triton"), "crop_norm": ("kornia",)}  # kernel -> others that do it
+TEMPERATURE = 0.02  # of the soft argmax: peaks of 1 over a ground of 0.02
 ROTATED_BYTES = 256 << 20  # of inputs, beyond any L2
 MOST_COPIES = 64
 WARM_UP, MEASURE_S = 20, 0.3
@@ -35,11 +41,12 @@ WARM_UP, MEASURE_S = 20, 0.3
 
 def rivals_of(case: Case) -> list[str]:
     """Names for time_rival()."""
-    return [f"{RIVALS[case.kernel]}, {way}" for way in WAYS] if case.kernel in RIVALS else []
+    torch_ways = [f"{RIVALS[case.kernel]}, {way}" for way in WAYS] if case.kernel in RIVALS else []
+    return [*torch_ways, *LIBRARIES.get(case.kernel, ())]
 
 
 def prepared(kernel: str, torch: Any) -> Any:
-    """The rival as a function of tensors by name. Works on any device of torch."""
+    """The rival in torch as a function of tensors by name. Works on any device of torch."""
     functional = importlib.import_module("torch.nn.functional")
 
     def decode(maps: Any, matrices: Any) -> Any:
@@ -82,15 +89,44 @@ def prepared(kernel: str, torch: Any) -> Any:
     return {"heatmap_decode": decode, "image_tail": tail, "crop_norm": crop, "pixel_shuffle": shuffle}[kernel]
 
 
-def time_rival(case: Case, rival: str) -> dict[str, Any]:
-    """Microseconds a call. Raises NotPossible without torch, or without a GPU in it."""
+def of_library(kernel: str, library: str, torch: Any) -> Any:
+    """The rival of another library, as prepared(). Raises NotPossible where it is not installed."""
+    if library == "Triton":
+        _import("triton")
+        return importlib.import_module("benchmarks.triton_decode").decode
+    _import("kornia")
+    subpix: Any = importlib.import_module("kornia.geometry.subpix")
+    transform: Any = importlib.import_module("kornia.geometry.transform")
+
+    def decode(maps: Any, matrices: Any) -> Any:
+        found = subpix.spatial_soft_argmax2d(maps, TEMPERATURE, normalized_coordinates=False).float()
+        moved = found @ matrices[:, :, :2].transpose(1, 2) + matrices[:, None, :, 2]
+        return torch.cat([moved, maps.flatten(2).amax(2)[..., None].float()], dim=2)
+
+    def crop(frame: Any, windows: Any) -> Any:
+        low, high = windows[:, :2], windows[:, 2:] - 1  # centres of the first and the last pixel
+        sides = [low, torch.stack([high[:, 0], low[:, 1]], 1), high, torch.stack([low[:, 0], high[:, 1]], 1)]
+        picture = frame.permute(2, 0, 1)[None].flip(1).float() / 255.0
+        picture = picture.expand(len(windows), -1, -1, -1)
+        return transform.crop_and_resize(picture, torch.stack(sides, 1), (16, 16), padding_mode="border").half()
+
+    return {"heatmap_decode": decode, "crop_norm": crop}[kernel]
+
+
+def _import(name: str) -> Any:
     try:
-        torch: Any = importlib.import_module("torch")
+        return importlib.import_module(name)
     except ImportError as error:
-        raise NotPossible(f"no torch in this Python: {error}") from error
+        raise NotPossible(f"no {name} in this Python: {error}") from error
+
+
+def time_rival(case: Case, rival: str) -> dict[str, Any]:
+    """Microseconds a call. Raises NotPossible without torch or the rival's library, or without a GPU in torch."""
+    torch = _import("torch")
     if not torch.cuda.is_available():
         raise NotPossible("this torch sees no GPU")
-    function = prepared(case.kernel, torch)
+    library = rival in LIBRARIES.get(case.kernel, ())
+    function = of_library(case.kernel, rival, torch) if library else prepared(case.kernel, torch)
     if rival.endswith("compiled"):
         function = torch.compile(function)
     given = case.make(np.random.default_rng(0))

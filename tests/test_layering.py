@@ -66,6 +66,8 @@ THIRD_PARTY = {  # every library we use -> the only files outside tests/ that ma
     "av": ["sdk/video/files.py", "benchmarks/clip_scene.py", "benchmarks/clip_check.py"],
     "nvtx": ["benchmarks/bench/stage_trace.py"],
     "cupy": ["benchmarks/gpu_arrays.py"],
+    "kornia": ["benchmarks/kernel_rivals.py"],
+    "triton": ["benchmarks/triton_decode.py"],
     "pycuda": ["benchmarks/gpu_arrays.py"],
     "matplotlib": ["training/plots.py"],
 }
