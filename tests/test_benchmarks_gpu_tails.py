@@ -67,6 +67,7 @@ def host(monkeypatch, tmp_path):
             )
 
         monkeypatch.setattr(gpu_runtime, "WARM_UP", 1)
+        monkeypatch.setitem(gpu_tails.against_kernels.__kwdefaults__, "count", 1)
         monkeypatch.setitem(gpu_runtime.times.__kwdefaults__, "rounds", 2)
         one.check, one.kit, one.plain = check, kit, plain
         yield one
@@ -77,7 +78,12 @@ def test_a_sound_engine(host):
     assert numbers["moved_cells_mean"] < 1e-4 and numbers["levels_max"] == 0 and numbers["score_error_max"] < 1e-5
     assert "times" not in numbers, "there is nothing to compare with"
     host.plain()
-    assert set(host.check()["times"]["batch_1"]) == {"plain", "in_graph"}
+    numbers = host.check()
+    assert set(numbers["times"]["batch_1"]) == {"plain", "in_graph"}
+    assert set(numbers["against_kernels"]) == {"batch_1", "batch_8", "batch_64"}
+    row = numbers["against_kernels"]["batch_8"]
+    assert row["apart_cells"] < 1e-3, "the kernels say the same as the graph"
+    assert min(row["engine_ms"], row["kernels_ms"], row["in_graph_ms"], row["in_graph_over_kernels"]) > 0
 
 
 def test_points_and_pixels_that_are_off(host):
