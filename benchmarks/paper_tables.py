@@ -85,8 +85,7 @@ def ending(files: list[dict[str, Any]]) -> str:
         if file["limit"] is not None:
             told.append(f"**the first {file['limit']} pictures alone**")
         lines.append(f"* `{protocol['name']}`: {'; '.join([*told, *protocol['differs']])}.")
-    substitutes = sorted({f"`{r['model']}`: {r['training']['perceptual']}" for r in _substituted(files)})
-    lines += [f"* {line}." for line in substitutes]
+    lines += [f"* {line}." for line in _departures(files)]
     machines = dict.fromkeys(
         f"{f['machine']['processor']}, {f['machine']['threads']} thread(s), torch {f['machine']['torch']}"
         for f in files
@@ -106,10 +105,17 @@ def _sources(protocol: str, row: Row) -> list[Row]:
     return [f for f in figures() if f["protocol"] == protocol and f["model"] == model]
 
 
-def _substituted(files: list[dict[str, Any]]) -> list[Row]:
-    """Rows of networks whose perceptual loss was not the paper's."""
-    rows = [row for file in files for row in file["results"]]
-    return [r for r in rows if "perceptual loss: " in str((r.get("training") or {}).get("perceptual"))]
+def _departures(files: list[dict[str, Any]]) -> list[str]:
+    """What each network's training did otherwise than its recipe, a missing perceptual network included."""
+    found: dict[str, list[str]] = {}
+    for row in (row for file in files for row in file["results"]):
+        training = row.get("training") or {}
+        told = list(training.get("departures") or [])
+        perceptual = str(training.get("perceptual"))
+        told += [perceptual] if perceptual.startswith("perceptual loss: ") else []
+        known = found.setdefault(row["model"], [])
+        known += [text for text in told if text not in known]
+    return [f"`{name}`: {'; '.join(texts)}" for name, texts in found.items() if texts]
 
 
 def absent(*protocols: str) -> str:

@@ -202,6 +202,10 @@ def test_a_finished_network_tells_of_its_stages_plans(tmp_path):
     checkpoint_of(tmp_path / "fsrnet" / "pixel" / "last.pt", "fsrnet", finished=False)
     told = training_of(checkpoint_of(tmp_path / "fsrnet" / "fsrnet.pt", "fsrnet", steps=100))
     assert (told["paper_share"], told["budget_minutes"], told["finished"]) == (0.1, 10.0, True)
+    assert told["departures"] == ["batch 4 in place of 14"] and told["packs"] == [
+        "faces68_helen_nc",
+        "faces_clean_ccby_pd",
+    ]
     alone = training_of(checkpoint_of(tmp_path / "other.pt", "fsrnet"))
     assert (alone["paper_share"], alone["minutes"], alone["finished"]) == (None, 2.0, True)
 

@@ -37,6 +37,8 @@ import torch
 
 from sdk.zoo import CARD_KEY
 from training import checkpoint
+from training.data.packs import pack_name
+from training.recipes.papers import PAPERS
 from training.results import write_results
 
 SCHEMA = "papers-1"
@@ -69,7 +71,7 @@ def training_of(path: Path) -> dict[str, Any]:
     file, sha256, store (of a release: how weights were rounded); recipe, finished (the last step of the last stage was
     reached), perceptual; packs, batch, steps, minutes (of processor), budget_minutes, paper_share (of the paper's steps
     on these pictures) over all stages; stages [{part, steps, batch, lr, minutes, planned_steps, paper_steps,
-    budget_minutes}], null where the file does not tell.
+    budget_minutes}]; departures [text] from the recipe's numbers. Null where the file does not tell.
     """
     found: dict[str, Any] = {"file": path.name, "sha256": digest(path)}
     if path.suffix != ".pt":
@@ -85,14 +87,29 @@ def training_of(path: Path) -> dict[str, Any]:
         "recipe": runs[-1]["name"] if runs else str(saved.get("model")),
         "finished": bool(done),
         "perceptual": saved.get("perceptual"),
-        "packs": sorted({str(pack) for run in runs for pack in run["packs"]}),
+        "packs": sorted({pack_name(pack) for run in runs for pack in run["packs"]}),
         "batch": last.get("batch"),
         "steps": sum(stage["steps"] for stage in stages) if stages else None,
         "minutes": _sum(stages, "minutes"),
         "budget_minutes": _sum(stages, "budget_minutes"),
         "paper_share": _share(stages),
         "stages": stages,
+        "departures": list(dict.fromkeys(text for run in runs for text in _departures(run))),
     }
+
+
+def _departures(run: dict[str, Any]) -> list[str]:
+    """What a run was told to do otherwise than its recipe."""
+    recipe = PAPERS.get(str(run["name"]))
+    stage = next((s for s in recipe.stages if s.name == run.get("part")), None) if recipe else None
+    if recipe is None or stage is None:
+        return []
+    told = [f"batch {run['batch']} in place of {recipe.batch}"] if run["batch"] != recipe.batch else []
+    if run["lr"] != stage.lr:
+        told.append(f"learning rate {run['lr']:.3g} in place of {stage.lr:.3g}")
+    if set(map(pack_name, run["packs"])) != set(recipe.packs):
+        told.append(f"learned from {', '.join(sorted(map(pack_name, run['packs'])))}")
+    return told
 
 
 def _card_of(path: Path) -> dict[str, Any]:
