@@ -71,6 +71,8 @@ class FakeNvml:
             "nvmlDeviceGetTemperature": 41,
             "nvmlDeviceGetCurrentClocksThrottleReasons": 0,
             "nvmlDeviceGetEnforcedPowerLimit": 700_000,
+            "processes": 1,
+            "mig": 0,
             **values,
         }
         self.bus = b"0000:3b:00.0"
@@ -93,7 +95,10 @@ class FakeNvml:
             "nvmlSystemGetDriverVersion": lambda text, length: _put(text, b"580.65.06"),
             "nvmlDeviceGetName": lambda handle, text, length: _put(text, b"NVIDIA H200"),
             "nvmlDeviceGetMemoryInfo": _memory,
-            "nvmlDeviceGetComputeRunningProcesses_v3": lambda handle, count, room: _put(count._obj, 2) + 7,
+            "nvmlDeviceGetComputeRunningProcesses_v3": lambda handle, count, room: (
+                7 + _put(count._obj, self.values["processes"])
+            ),
+            "nvmlDeviceGetMigMode": lambda handle, now, later: _put(now._obj, self.values["mig"]),
         }
         if name in calls:
             return calls[name]

@@ -106,15 +106,19 @@ def test_watch_of_a_jetson(tmp_path, monkeypatch):
 
 def test_watch_of_a_gpu(tmp_path, monkeypatch):
     monkeypatch.setattr(machine_facts, "gpu_of", lambda index: Gpu("NVIDIA H200", "sm_90", "580", "13.0", 143771))
-    fake = FakeNvml(nvmlDeviceGetTotalEnergyConsumption=None)
+    fake = FakeNvml(nvmlDeviceGetTotalEnergyConsumption=None, mig=1)
     opened = Watch(gpu=0, power=True, period_s=0.005, root=tmp_path, open_gpu=lambda i: open_nvml(i, load=fake.load))
     with opened as watch:
         start_s = watch.now_s()
         fake.values["nvmlDeviceGetCurrentClocksThrottleReasons"] = 0x4
         time.sleep(0.05)
         window = watch.between(start_s, watch.now_s())
+        fake.values["processes"] = 3
+        shared = watch.between(watch.now_s(), watch.now_s())
     assert window.mean_w == pytest.approx(250.0)
     assert window.flags == ("throttled: power cap",)
+    assert "disturbed: 2 other processes on the GPU" in shared.flags
+    assert "MIG" in watch.conditions().power.more["covers"]
     found = watch.conditions().gpu
     assert (found.clocks_mhz, found.power_limit_w) == ({"sm": 1980, "memory": 3201}, 700.0)
     assert found.throttle == ("power cap",)

@@ -22,14 +22,15 @@ def test_nvml_in_units():
         "gpu_c": 41,
         "throttle": 0,
         "gpu_used_mib": 3.0,
+        "gpu_processes": 1,
     }
     assert sensors.facts() == {
         "name": "NVIDIA H200",
         "driver": "580.65.06",
         "memory_mib": 141 * 1024,
         "power_limit_w": 700.0,
+        "mig": False,
     }
-    assert sensors.processes() == 2
     sensors.close()
     sensors.close()
     assert fake.opened[-1] == "shutdown" and fake.opened.count("shutdown") == 1
@@ -42,7 +43,7 @@ def test_nvml_leaves_out_what_is_not_offered():
     fake.bus = None  # and no CUDA driver library
     sensors = open_nvml(0, load=fake.load)
     assert fake.opened[-1] == 0
-    assert set(sensors.read()) == {"sm_mhz", "memory_mhz", "throttle", "gpu_used_mib"}
+    assert set(sensors.read()) == {"sm_mhz", "memory_mhz", "throttle", "gpu_used_mib", "gpu_processes"}
 
 
 def test_nvml_that_is_not_there():

@@ -187,7 +187,8 @@ class Watch:
         joule = self._joule(samples, whole)
         mean_w = round(joule / whole.duration_s, 3) if joule is not None and whole.duration_s > 0 else None
         idle_w = None if self._idle_w is None else round(self._idle_w, 3)
-        return Power(source, mean_w=mean_w, idle_w=idle_w, more={"covers": COVERS[source]})
+        covers = COVERS[source] + (", of all its MIG slices" if source == "nvml" and self._facts.get("mig") else "")
+        return Power(source, mean_w=mean_w, idle_w=idle_w, more={"covers": covers})
 
     def _described_gpu(self, samples: list[Reading]) -> Gpu | None:
         found = machine_facts.gpu_of(self._gpu_index) if self._gpu_index is not None else None
@@ -203,6 +204,7 @@ class Watch:
             temperature_c=max((one["gpu_c"] for one in samples if "gpu_c" in one), default=None),
             power_limit_w=self._facts.get("power_limit_w"),
             throttle=throttle_names(bits),
+            more={**found.more, **({"mig": "yes"} if self._facts.get("mig") else {})},
         )
 
 

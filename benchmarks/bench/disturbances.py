@@ -35,7 +35,7 @@ def flags_of(
     """ "throttled: power cap", "disturbed: other processes took 0.8 of 2 processors"; none for a quiet stretch."""
     last_s = min((one["t_s"] for one in samples if one["t_s"] >= stretch.end_s), default=stretch.end_s)
     rows = [dict(one) for one in samples if stretch.start_s <= one["t_s"] <= last_s]
-    return (*_throttling(rows), *_disturbance(samples, stretch, cores=cores), *_gaps(rows))
+    return (*_throttling(rows), *_disturbance(samples, stretch, cores=cores), *_gaps(rows), *_company(rows))
 
 
 def is_bad(flags: Sequence[str]) -> bool:
@@ -79,3 +79,9 @@ def _disturbance(samples: Sequence[Mapping[str, float]], stretch: Stretch, *, co
 def _gaps(rows: Sequence[Mapping[str, float]]) -> list[str]:
     longest = max((b["t_s"] - a["t_s"] for a, b in zip(rows, rows[1:], strict=False)), default=0.0)
     return [f"{DISTURBED}: no sensor was read for {longest:.1f} s"] if longest > GAP_S else []
+
+
+def _company(rows: Sequence[Mapping[str, float]]) -> list[str]:
+    """Other processes that compute on the GPU."""
+    most = int(max((one["gpu_processes"] for one in rows if "gpu_processes" in one), default=0))
+    return [f"{DISTURBED}: {most - 1} other processes on the GPU"] if most > 1 else []

@@ -51,7 +51,7 @@ class Nvml:
 
     def read(self) -> dict[str, float]:
         """Present values, those that the GPU offers: gpu_w, gpu_j (since the driver was loaded), sm_mhz, memory_mhz,
-        gpu_c, throttle (bits of THROTTLING, a number), gpu_used_mib."""
+        gpu_c, throttle (bits of THROTTLING, a number), gpu_used_mib, gpu_processes (that compute, ours included)."""
         found: dict[str, float | None] = {
             "gpu_w": self._number("nvmlDeviceGetPowerUsage", ctypes.c_uint, scale=1e-3),
             "gpu_j": self._number("nvmlDeviceGetTotalEnergyConsumption", ctypes.c_ulonglong, scale=1e-3),
@@ -60,11 +60,13 @@ class Nvml:
             "gpu_c": self._number("nvmlDeviceGetTemperature", ctypes.c_uint, GPU_TEMPERATURE),
             "throttle": self._number("nvmlDeviceGetCurrentClocksThrottleReasons", ctypes.c_ulonglong),
             "gpu_used_mib": self._memory("used"),
+            "gpu_processes": self.processes(),
         }
         return {name: value for name, value in found.items() if value is not None}
 
     def facts(self) -> dict[str, Any]:
-        """What does not change: name, driver, memory_mib, power_limit_w; None where the GPU does not say."""
+        """What does not change: name, driver, memory_mib, power_limit_w, mig (is it cut into slices, whose readings are
+        then those of all of them together?); None where the GPU does not say."""
         driver = ctypes.create_string_buffer(TEXT_BYTES)
         told = self._call("nvmlSystemGetDriverVersion", driver, ctypes.c_uint(TEXT_BYTES), handle=False)
         name = ctypes.create_string_buffer(TEXT_BYTES)
@@ -74,6 +76,7 @@ class Nvml:
             "driver": driver.value.decode(errors="replace") if told else None,
             "memory_mib": self._memory("total"),
             "power_limit_w": self._number("nvmlDeviceGetEnforcedPowerLimit", ctypes.c_uint, scale=1e-3),
+            "mig": self._mig(),
         }
 
     def processes(self) -> int | None:
@@ -85,6 +88,11 @@ class Nvml:
                 status = function(self._handle, ctypes.byref(count), None)
                 return count.value if status in (0, 7) else None  # 7: NVML_ERROR_INSUFFICIENT_SIZE, the count is there
         return None
+
+    def _mig(self) -> bool | None:
+        now, later = ctypes.c_uint(0), ctypes.c_uint(0)
+        told = self._call("nvmlDeviceGetMigMode", ctypes.byref(now), ctypes.byref(later))
+        return bool(now.value) if told else None
 
     def _memory(self, part: str) -> float | None:
         memory = _Memory()
