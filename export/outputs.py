@@ -27,7 +27,7 @@ from export.graph import Model, read_model
 from export.half import to_half
 from export.tail import OUTPUTS, attached, make_tail, watched
 from export.tail_nodes import IMAGE_TYPES
-from export.triton import write_config
+from export.triton_config import write_config
 from sdk.errors import FaceTRTError, InputError, ModelError
 from sdk.image.heatmap import cells_to_image, decode
 from sdk.image.pixels import from_network

@@ -8,7 +8,7 @@ from small_network import LR, save_small, small_spec
 from test_export_to_onnx import pytestmark as torch_warnings
 from test_export_to_onnx import saved  # noqa: F401  (a fixture: checkpoints of fixed and of any size)
 
-from export import gate, outputs, to_onnx, triton
+from export import gate, outputs, to_onnx, triton_config
 from export.faces import load_faces, lr_batch
 from export.graph import read_model
 from sdk import networks
@@ -143,12 +143,12 @@ def test_triton_is_told_names_types_and_shapes(tmp_path):
         '  { name: "landmarks", data_type: TYPE_FP32, dims: [4, 3] }',
         "]",
     ]
-    any_size = triton.config(onnx.load(model_path("picoface_x4")), max_batch=4, name="x4")
+    any_size = triton_config.config(onnx.load(model_path("picoface_x4")), max_batch=4, name="x4")
     assert any_size.startswith('name: "x4"\n') and "dims: [3, -1, -1] }" in any_size
     graph = onnx.load(tmp_path / "a.onnx")
     graph.graph.output[1].type.tensor_type.elem_type = onnx.TensorProto.INT64
     with pytest.raises(ModelError, match="INT64 of landmarks"):
-        triton.config(graph, max_batch=1)
+        triton_config.config(graph, max_batch=1)
 
 
 def test_face_enhancer_names_the_file_to_open_instead(tmp_path, monkeypatch):
