@@ -88,6 +88,8 @@ def network_layers(
     session = vars(network).get("_session")
     if session is None:
         raise BackendError("a network that TensorRT or onnxruntime runs", type(network).__name__, "profile another")
+    if session.get_providers()[0] != "CPUExecutionProvider":
+        return ()  # onnxruntime's profiler would tell how long launching took, not running
     return layer_times(onnx_file, {session.get_inputs()[0].name: batch}, runs=runs, threads=threads)
 
 
