@@ -35,6 +35,7 @@ from training.models.jasrnet import (
 )
 from training.models.mtun import MTUN, MTUN_1, MTUN_2, MTUN_3, MTUN_4, MTUN_NO_SKIP, MTUN_SLIM
 from training.models.picoface import PICOFACE_X4, PICOFACE_X8, PicoFace, PicoFaceConfig
+from training.models.picospot import PicoSpot
 from training.models.srinc import SRINC, SRINC_F_X2, SRINC_F_X3, SRINC_F_X4, SRINC_X2, SRINC_X3, SRINC_X4
 from training.models.srresnet import SRRESNET_X4, SRRESNET_X8, SRResNet
 from training.models.super_fan import (
@@ -50,6 +51,7 @@ from training.models.super_fan import (
 
 MODELS = {
     "picoface": PicoFace,
+    "picospot": PicoSpot,
     "srinc": SRINC,
     "super_fan": SuperFAN,
     "super_fan_generator": Generator,
