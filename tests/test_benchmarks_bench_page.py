@@ -120,6 +120,13 @@ def test_hostile_names_stay_text():
             assert "<" not in trace.get("name", "") and "{" not in trace.get("name", ""), trace["name"]
 
 
+def test_history_is_of_one_machine():
+    result = bench_example.result()
+    assert 'id="history"' not in page(result, history=[bench_example.on_gpu()])
+    text = page(result, history=[bench_example.on_gpu(), bench_example.result(days=-7)])
+    assert "1 of another machine left out" in text
+
+
 def test_an_interrupted_run_and_one_model_alone():
     read = Reader(page(bench_example.nothing()))
     assert read.texts["h1"] == ["Nothing measured"] and any("interrupted" in told for told in read.texts["p"])

@@ -167,12 +167,22 @@ def agreed(results: Sequence[Result]) -> list[Compared]:
 
 
 def _history(page: Page) -> str:
-    results = sorted([*page.history, page.result], key=lambda result: result.started)
+    here = machine_of(page.result)
+    older = [one for one in page.history if machine_of(one) == here]
+    results = sorted([*older, page.result], key=lambda result: result.started)
 
     def of(model: str) -> str:
         return page.figures.grid(kept(plots_trends.history(results, model, page.palette)))
 
-    return section("history", "History", "", *page.each_model(of)) if page.history else ""
+    others = len(page.history) - len(older)
+    told = f"Earlier runs on this machine; {others} of another machine left out." if others else ""
+    return section("history", "History", told, *page.each_model(of)) if older else ""
+
+
+def machine_of(result: Result) -> tuple[str, int, str]:
+    """What two runs must share for one curve."""
+    conditions = result.conditions
+    return conditions.machine.cpu, conditions.machine.cores, conditions.gpu.name if conditions.gpu else ""
 
 
 def _numbers(page: Page) -> str:
