@@ -62,7 +62,7 @@ RUNS ?= runs
 eval-papers:  ## the papers' protocols on every trained network there is (hours on a CPU; goes on where it stopped)
 	$(READY) test
 	$(PY) -m training.evaluate_papers --runs $(RUNS) $(ARGS)
-	$(PY) -m benchmarks.report --write
+	$(PY) -m training.report --runs $(RUNS)
 
 # Ten minutes on two cores with nothing else to do; first the networks of the papers' files are written, which takes a
 # minute each, once. The page is bench_out/bench.html. docs/BENCH.md says what the numbers mean.

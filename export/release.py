@@ -13,8 +13,8 @@ bits moves its pictures is stated. Those that would not fit --limit-mb are left 
 import argparse
 import hashlib
 import json
-import shutil
 import sys
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from training.results import recorded_command
 
 SUFFIXES = (".safetensors", ".onnx", ".json")  # in the order of writing: after a kill the SDK refuses a mixture
 LIMIT_MB = 60.0
+LEFT_OUT, FAILED = 1, 2  # exit codes
 FACES = 16  # drawn ones that the confidence of a network is measured on
 CONFIDENT = 0.65  # of the median face's mean heatmap peak: about what the SDK's 0.55 is for PicoFace
 CHECKED = {"sizes": (32, 48), "batches": (1, 2)}  # of networks of any size: those of 128 px would take minutes
@@ -123,35 +124,42 @@ def results_about(name: str, folder: Path = RESULTS) -> list[str]:
     return [path.name for path in files if f'"{name}"' in path.read_text(encoding="utf-8")]
 
 
-def release(paths: list[Path], out: Path, *, slim: list[str], limit_mb: float, command: str) -> tuple[list[str], bool]:
-    """Writes what fits; lines for people, and whether all did. Raises FaceTRTError."""
+def release(paths: list[Path], out: Path, *, slim: list[str], limit_mb: float, command: str) -> tuple[list[str], int]:
+    """Writes what is sound and fits; lines for people, and the exit code: 0 all, LEFT_OUT or FAILED some not.
+
+    Raises OutputError where nothing can be written.
+    """
     lines: list[str] = []
-    whole = True
-    scratch = out / ".verified"
+    code = 0
     names: set[str] = set()
-    try:
+    with tempfile.TemporaryDirectory() as scratch:
         for path in paths:
-            name = _name_of(path)
-            one = made(path, store=STORES[name in slim], scratch=scratch, command=command)
-            if one.name in names:
-                raise InputError("checkpoints of different networks", f"two of {one.name}", "leave one out")
-            names.add(one.name)
+            try:
+                name = _name_of(path)
+                if name in names:
+                    raise InputError("checkpoints of different networks", f"two of {name}", "leave one out")
+                names.add(name)
+                one = made(path, store=STORES[name in slim], scratch=Path(scratch), command=command)
+            except OutputError:
+                raise
+            except FaceTRTError as error:  # one bad checkpoint is no reason to lose the others
+                lines.append(f"FAILED {path}: {error}")
+                code = FAILED
+                continue
             others = sum(size for stem, size in sizes_of(out).items() if stem != one.name)
             if others + one.size_bytes > limit_mb * 1e6:
-                whole = False
                 rest = f"{others / 1e6:.1f} MB of others and {one.size_bytes / 1e6:.1f} MB pass {limit_mb:g} MB"
                 lines.append(f"LEFT OUT {one.name}: {rest}; --slim halves it, or train it: {how_to_get(one.name)}")
+                code = code or LEFT_OUT
                 continue
             for suffix in SUFFIXES:
                 write_file(out / f"{one.name}{suffix}", one.files[suffix])
             lines.append(one.line())
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     unknown = sorted(set(slim) - names)
     if unknown:
         lines.append(f"--slim named networks that are not among the checkpoints: {', '.join(unknown)}")
     lines.append(f"{out}: {sum(sizes_of(out).values()) / 1e6:.1f} of {limit_mb:g} MB")
-    return lines, whole
+    return lines, code
 
 
 def _name_of(path: Path) -> str:
@@ -185,12 +193,12 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     command = recorded_command("export.release", arguments if arguments is not None else sys.argv[1:])
     try:
-        lines, whole = release(args.checkpoints, args.out, slim=args.slim, limit_mb=args.limit_mb, command=command)
+        lines, code = release(args.checkpoints, args.out, slim=args.slim, limit_mb=args.limit_mb, command=command)
     except FaceTRTError as error:
         sys.stderr.write(f"release: {error}\n")
-        return 2
+        return FAILED
     sys.stdout.write("\n".join(lines) + "\n")
-    return 0 if whole else 1
+    return code
 
 
 if __name__ == "__main__":

@@ -44,8 +44,8 @@ class FaceEnhancer:
     Args:
         model: None: of the shipped networks the one that fits each face's size (windows up to 24 px: x8 from 16 px;
             up to 48 px: x4 from 32 px; larger: x4 from 64 px; a face that was blown up goes to the one that fits its
-            detail). A shipped name, a path (.onnx, or an .engine of trt-build), a loaded Backend, or a sequence of
-            those: these networks always.
+            detail). A shipped name or a paper's ("jasrnet"; sdk.zoo says where they are looked for), a path (.onnx,
+            or an .engine of trt-build), a loaded Backend, or a sequence of those: these networks always.
         backend: "auto": TensorRT if this machine has a GPU and a TensorRT that can be used, else "onnxruntime";
             describe() says why. "tensorrt": an error where that is not so. With TensorRT the first use on a machine
             builds an engine, which takes minutes, goes to the log "facetrt", and is kept in $FACETRT_ENGINE_CACHE.

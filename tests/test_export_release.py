@@ -54,10 +54,10 @@ def checkpoint_of(name, folder):
 def released(tmp_path_factory):
     """All of RELEASED in one folder."""
     runs, out = tmp_path_factory.mktemp("runs"), tmp_path_factory.mktemp("release")
-    lines, whole = release.release(
+    lines, code = release.release(
         [checkpoint_of(name, runs) for name in RELEASED], out, slim=list(SLIM), limit_mb=60, command="the command"
     )
-    assert whole, lines
+    assert code == 0, lines
     return out
 
 
@@ -174,12 +174,16 @@ def test_what_does_not_fit_is_left_out_and_said(tmp_path, monkeypatch, capsys):
     assert {path.name for path in out.iterdir()} == {"urdgn.onnx", "urdgn.safetensors", "urdgn.json"}
     assert release.main([paths[0], "-o", str(out), "--limit-mb", "0.5"]) == 0, "in its own place"
     assert release.main([paths[0], paths[0], "-o", str(out)]) == 2, "twice the same"
+    (tmp_path / "cut.pt").write_bytes((tmp_path / "urdgn.pt").read_bytes()[:999])
+    assert release.main([str(tmp_path / "cut.pt"), paths[1], "-o", str(tmp_path / "two")]) == 2
+    told = capsys.readouterr().out
+    assert "cut.pt, which torch cannot read" in told and (tmp_path / "two/srresnet_x8.json").exists(), "the other is"
 
 
 def test_points_alone_are_refused(tmp_path, capsys):
     path = checkpoint_of("fan_64", tmp_path)
     assert release.main([str(path), "-o", str(tmp_path / "out")]) == 2
-    assert "a network that puts out a picture; got fan" in capsys.readouterr().err
+    assert "a network that puts out a picture; got fan" in capsys.readouterr().out
     with pytest.raises(
         ModelError, match=r'a picture; got \'fan_64\'; it gives points and no picture; .*"super_fan_64"'
     ):

@@ -1,6 +1,7 @@
 """sdk.runtime.onnx_file: spec and digest without any library; what is no sound ONNX file of ours is said to be none."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import onnx
@@ -57,6 +58,14 @@ def test_external_data_file_missing(tmp_path):
     path = save_apart(tmp_path / "tiny.onnx")
     (tmp_path / "tiny.weights").unlink()
     with pytest.raises(ModelError, match=r"tiny\.weights: No such file.*; copy tiny\.weights into its folder"):
+        read_onnx(path)
+
+
+def test_external_data_that_is_a_pipe(tmp_path):
+    path = save_apart(tmp_path / "tiny.onnx")
+    (tmp_path / "tiny.weights").unlink()
+    os.mkfifo(tmp_path / "tiny.weights")
+    with pytest.raises(ModelError, match=r"tiny\.weights, which is no file"):
         read_onnx(path)
 
 

@@ -11,6 +11,7 @@ holds their SHA-256 then: without it another network's weights of the same sizes
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,6 +103,8 @@ def _read_parts(path: Path, parts: Sequence[_Part], expected_sha256: str | None)
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise ModelError(where, f"{name!r}, which is elsewhere", AGAIN)
         try:
+            if os.path.exists(path.parent / name) and not os.path.isfile(path.parent / name):
+                raise ModelError(where, f"{name}, which is no file", AGAIN)  # a pipe would never end
             found[name] = (path.parent / name).read_bytes()
         except (OSError, ValueError) as error:  # ValueError: a null character in the name
             got = f"{name}: {error.strerror if isinstance(error, OSError) else error}"
