@@ -102,5 +102,10 @@ class PeakMemory:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._before is not None:
-            self.mib = max(0.0, (_status("/proc/self/status", "VmHWM") - self._before) / MIB)
+        self.mib = self.so_far()
+
+    def so_far(self) -> float | None:
+        """The rise up to now."""
+        if self._before is None:
+            return None
+        return max(0.0, (_status("/proc/self/status", "VmHWM") - self._before) / MIB)

@@ -15,11 +15,12 @@ from functools import partial
 
 import numpy as np
 
+from benchmarks.bench.beside import subject_backend
 from benchmarks.bench.model_files import ModelFile
 from benchmarks.bench.options import Options
 from benchmarks.bench.ours import BareRunner, SdkRunner, open_ours
 from benchmarks.bench.results import ScalingPoint
-from benchmarks.bench.runner import PeakMemory, Query
+from benchmarks.bench.runner import MIB, PeakMemory, Query, told
 from benchmarks.bench.sampling import Clock, collect, warm_up
 from benchmarks.bench.scaling import Curve, curve
 from benchmarks.bench.workload import scene
@@ -39,7 +40,7 @@ def sweeps(
 ) -> tuple[list[ScalingPoint], list[str]]:
     """Points of the curves that were asked for, and why one ended early. Raises what opening the network raises."""
     network = open_ours(file, backend, precision, threads=options.threads, device=device)
-    label = "onnxruntime-cpu" if network.device == "cpu" else backend
+    label = subject_backend(network)
     points, ended = list[ScalingPoint](), list[str]()
     with contextlib.closing(SdkRunner(file, network, label, threads=options.threads)) as sdk:
         made: dict[str, Sweep] = {
@@ -47,10 +48,15 @@ def sweeps(
             "frame": partial(_frame, sdk, options, clock),
             "streams": partial(_streams, sdk, options, clock),
             "threads": partial(_threads, file, precision, sdk, options, clock),
-            "batch": partial(_batch, sdk, options, clock),
+            "batch": partial(_batch, file, backend, precision, device, options, clock),
         }
         for word in options.scaling:
-            for one in made[word]():
+            try:
+                curves = made[word]()
+            except Exception as error:  # of opening a network anew: the other curves stand
+                ended.append(f"{word}: {told(error)}")
+                continue
+            for one in curves:
                 points += one.points
                 ended += [f"{word}: {one.ended}"] if one.ended else []
     return points, ended
@@ -128,18 +134,32 @@ def _threads(file: ModelFile, precision: str, sdk: SdkRunner, options: Options, 
     return [curve("threads", sdk.subject.id, counts, measure, x_unit="threads of onnxruntime", y_unit="ms")]
 
 
-def _batch(sdk: SdkRunner, options: Options, clock: Clock) -> Sequence[Curve]:
-    bare = BareRunner(sdk)
+def _batch(
+    file: ModelFile, backend: str, precision: str, device: str | None, options: Options, clock: Clock
+) -> Sequence[Curve]:
+    """Of a network of its own, so that its memory is counted from before it was opened; batches rise, memory stays."""
     rates: dict[float, float] = {}
+    with PeakMemory() as peak:
+        opened = open_ours(file, backend, precision, threads=options.threads, device=device)
+        before_mib = _gpu_used_mib() if opened.device != "cpu" else 0.0
+        with contextlib.closing(SdkRunner(file, opened, subject_backend(opened), threads=options.threads)) as sdk:
+            bare = BareRunner(sdk)
 
-    def memory(batch: float) -> float | None:
-        with PeakMemory() as peak:
-            ms = _ms(bare.query(int(batch)), options, clock)
-        if ms is None:
-            return None
-        rates[batch] = 1000 * batch / ms
-        return peak.mib
+            def memory(batch: float) -> float | None:
+                ms = _ms(bare.query(int(batch)), options, clock)
+                if ms is None:
+                    return None
+                rates[batch] = 1000 * batch / ms
+                return peak.so_far() if opened.device == "cpu" else _gpu_used_mib() - before_mib
 
-    grown = curve("batch-memory", bare.subject.id, BATCHES, memory, x_unit="faces", y_unit="MiB")
+            grown = curve("batch-memory", bare.subject.id, BATCHES, memory, x_unit="faces", y_unit="MiB")
     fast = curve("batch-throughput", bare.subject.id, sorted(rates), rates.get, x_unit="faces", y_unit="faces/s")
     return [grown, fast]
+
+
+def _gpu_used_mib() -> float:
+    """Memory of the first GPU that anybody uses."""
+    from sdk.runtime.device import Device  # late: it needs a driver
+
+    free, total = Device().memory_bytes()
+    return (total - free) / MIB
