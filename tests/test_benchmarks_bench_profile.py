@@ -83,7 +83,7 @@ def test_onnxruntime_tells_its_operators():
     backend.close()
     convolutions = [one for one in times if "Conv" in one.op]
     assert len(convolutions) == sum(layer.op == "Conv" for layer in count(path).layers)
-    assert 0.2 * whole_ms < sum(one.ms for one in times) < 5 * whole_ms  # on a machine with other work
+    assert 0.1 * whole_ms < sum(one.ms for one in times) < 10 * whole_ms  # on a machine with other work
     cost = count(path, batch=2)
     known = matched_ms(cost, {one.name: one.ms for one in times})
     assert {layer.name for layer in cost.layers if layer.op == "Conv"} <= set(known)

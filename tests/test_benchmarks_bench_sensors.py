@@ -57,6 +57,8 @@ def test_nvml_that_is_not_there():
     with pytest.raises(BackendError, match="cuda:7"):
         open_nvml(7, load=fake.load)
     assert fake.opened[-1] == "shutdown"
+    with pytest.raises(BackendError, match="a library of that name"):
+        open_nvml(0, load=lambda name: object())
 
 
 def test_throttle_reasons():

@@ -120,15 +120,18 @@ def open_nvml(
         library = load(LIBRARY)
     except OSError as error:
         raise BackendError(f"NVIDIA's {LIBRARY} for GPU sensors", str(error), REMEDY) from error
-    status = library.nvmlInit_v2()
-    if status:
-        raise BackendError("nvmlInit_v2 to succeed", f"NVML error {status}", REMEDY)
     handle = ctypes.c_void_p()
-    bus = _pci_bus_id(index, load)
-    if bus is not None:
-        status = library.nvmlDeviceGetHandleByPciBusId_v2(bus, ctypes.byref(handle))
-    else:
-        status = library.nvmlDeviceGetHandleByIndex_v2(ctypes.c_uint(index), ctypes.byref(handle))
+    try:
+        status = library.nvmlInit_v2()
+        if status:
+            raise BackendError("nvmlInit_v2 to succeed", f"NVML error {status}", REMEDY)
+        bus = _pci_bus_id(index, load)
+        if bus is not None:
+            status = library.nvmlDeviceGetHandleByPciBusId_v2(bus, ctypes.byref(handle))
+        else:
+            status = library.nvmlDeviceGetHandleByIndex_v2(ctypes.c_uint(index), ctypes.byref(handle))
+    except AttributeError as error:
+        raise BackendError(f"NVIDIA's {LIBRARY} for GPU sensors", f"a library of that name: {error}", REMEDY) from error
     if status:
         library.nvmlShutdown()
         raise BackendError(f"sensors of GPU cuda:{index}", f"NVML error {status}", "pass a GPU that nvidia-smi lists")
