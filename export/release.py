@@ -15,18 +15,15 @@ import hashlib
 import json
 import sys
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from export import to_onnx
 from export.faces import MIN_FACES, load_faces, lr_batch
-from export.release_check import Found, measured
+from export.release_check import Found, Points, measured, points_of
 from export.weights_apart import STORES, taken_apart
 from sdk.errors import FaceTRTError, InputError, ModelError, OutputError
-from sdk.image.heatmap import decode
 from sdk.pictures import write_file
 from sdk.spec import ModelSpec
 from sdk.zoo import CARD_KEY, how_to_get
@@ -37,8 +34,7 @@ from training.results import recorded_command
 SUFFIXES = (".safetensors", ".onnx", ".json")  # in the order of writing: after a kill the SDK refuses a mixture
 LIMIT_MB = 60.0
 LEFT_OUT, FAILED = 1, 2  # exit codes
-FACES = 16  # drawn ones that the confidence of a network is measured on
-CONFIDENT = 0.65  # of the median face's mean heatmap peak: about what the SDK's 0.55 is for PicoFace
+FACES = 16  # drawn ones that the points of a network are measured on
 CHECKED = {"sizes": (32, 48), "batches": (1, 2)}  # of networks of any size: those of 128 px would take minutes
 RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results"
 
@@ -50,6 +46,7 @@ class Released:
     name: str
     files: dict[str, bytes]  # suffix -> content
     found: Found
+    points: Points | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -58,7 +55,7 @@ class Released:
     def line(self) -> str:
         size_mb = {suffix: len(self.files[suffix]) / 1e6 for suffix in SUFFIXES}
         sizes = f"{size_mb['.onnx']:.2f} + {size_mb['.safetensors']:.2f} MB"
-        return f"{self.name}: {sizes}; {self.found.line()}"
+        return f"{self.name}: {sizes}; {self.found.line()}" + ("" if self.points is None else f"; {self.points.line()}")
 
 
 def spec_of(saved: dict[str, Any], model: Any, path: Path) -> ModelSpec:  # noqa: ANN401 - any network of ours
@@ -76,21 +73,17 @@ def spec_of(saved: dict[str, Any], model: Any, path: Path) -> ModelSpec:  # noqa
     return model.spec(runs[-1]["name"], licence=f"the terms of its training data ({', '.join(packs)})", notes=notes)
 
 
-def confident(spec: ModelSpec, answers: dict[str, np.ndarray]) -> float:
-    """Mean heatmap peak below which a face is none, from what drawn faces get."""
-    scores = decode(answers["heatmaps"], mode=spec.decoder, radius=spec.decoder_radius).scores  # [N, K]
-    return round(float(np.clip(CONFIDENT * np.median(scores.mean(axis=1)), 0.0, 1.0)), 3)
-
-
 def made(path: Path, *, store: str, scratch: Path, command: str) -> Released:
     """One network's files in memory, verified from `scratch`. Raises ModelError, InputError, OutputError."""
     saved = checkpoint.load(path)
     model = checkpoint.build(saved)
     spec = spec_of(saved, model, path)
     model = model.folded()
-    faces = load_faces("builtin", spec=spec, count=MIN_FACES).take(slice(0, FACES))
-    if spec.heatmap_kind == "landmarks" and spec.min_confidence is None:
-        spec = replace(spec, min_confidence=confident(spec, to_onnx.answers(model, spec, lr_batch(faces, spec))))
+    faces = load_faces("builtin", spec=spec, count=MIN_FACES).split()[1].take(slice(0, FACES))
+    points = None
+    if spec.heatmap_kind == "landmarks":
+        points = points_of(spec, to_onnx.answers(model, spec, lr_batch(faces, spec))["heatmaps"], faces)
+        spec = replace(spec, min_confidence=points.min_confidence)
     graph = to_onnx.export_graph(model, spec)
     to_onnx.check(graph, model, spec, **(CHECKED if spec.any_size else {"batches": (1, 2)}))
     told = {"name": spec.name, "licence": spec.licence, "notes": spec.notes}
@@ -108,10 +101,11 @@ def made(path: Path, *, store: str, scratch: Path, command: str) -> Released:
         "licence": spec.licence,
         "training": training_of(path),
         "verified": found.as_dict(),
+        "points": None if points is None else asdict(points),
         "results": results_about(spec.name),
     }
     files[".json"] = (json.dumps(card, indent=1, allow_nan=False) + "\n").encode()
-    return Released(spec.name, files, found)
+    return Released(spec.name, files, found, points)
 
 
 def _told(content: bytes) -> dict[str, Any]:

@@ -20,13 +20,17 @@ import onnxruntime
 from export import to_onnx
 from export.faces import Faces, lr_crops
 from sdk.errors import ModelError
+from sdk.image.heatmap import cells_to_image, decode
+from sdk.image.metrics import nme
 from sdk.image.pixels import from_network, to_network
 from sdk.runtime.backend import open_backend
 from sdk.spec import ModelSpec
 
-__all__ = ["Found", "measured"]
+__all__ = ["Found", "Points", "measured", "points_of"]
 
 LIMITS = {"fp16": (0.5, 0.05), "int8": (2.0, 0.25)}  # mean grey levels; root mean square of maps over their spread
+CONFIDENT = 0.65  # of the median face's mean heatmap peak: about what the SDK's 0.55 is for PicoFace
+LOST = 20.0  # percent of the eye distance: points that far from another network's have not been learned
 COMPARED = 3  # faces: SRINC takes seconds for one
 DO_NOT_SHIP = "do not ship it; store it in more bits, or try another onnxruntime release"
 
@@ -48,6 +52,39 @@ class Found:
     def as_dict(self) -> dict[str, Any]:
         numbers = asdict(self)
         return {name: float(f"{one:.4g}") if isinstance(one, float) else one for name, one in numbers.items()}
+
+
+@dataclass(frozen=True)
+class Points:
+    """A network's landmarks on drawn faces."""
+
+    faces: int
+    median_peak: float  # of the faces' mean heatmap peaks
+    min_confidence: float  # below which a face is none, for the spec
+    nme_percent: float | None  # from picoface_x4's points, which are no truth; None: another scheme of points
+
+    def line(self) -> str:
+        if self.nme_percent is None:
+            return "points of another scheme, not compared"
+        told = f"points {self.nme_percent:.1f} % of the eye distance from picoface_x4's on drawn faces"
+        return told + (", NOT LEARNED: leave its landmarks alone" if self.nme_percent > LOST else "")
+
+
+def points_of(
+    spec: ModelSpec,
+    maps: npt.NDArray[np.float32],  # [N, K, h, w] of the faces
+    faces: Faces,  # with points
+) -> Points:
+    """How high the peaks are, and how far the points lie from those that came with the faces."""
+    found = decode(maps, mode=spec.decoder, radius=spec.decoder_radius)
+    peak = float(np.median(found.scores.mean(axis=1)))
+    error = None
+    if faces.points is not None and found.points.shape[1] == faces.points.shape[1]:
+        side = faces.hr.shape[1]
+        error = 100.0 * float(nme(cells_to_image(found.points, maps.shape[2:], (side, side)), faces.points).mean())
+        error = float(f"{error:.4g}")
+    enough = round(float(np.clip(CONFIDENT * peak, 0.0, 1.0)), 3)
+    return Points(len(maps), float(f"{peak:.4g}"), enough, error)
 
 
 def measured(path: Path, model: Any, spec: ModelSpec, *, store: str, faces: Faces) -> Found:  # noqa: ANN401

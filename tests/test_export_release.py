@@ -12,13 +12,14 @@ from paper_networks import shaken
 from paper_recipes import SMALL
 
 from export import release, to_onnx
-from export.faces import load_faces
-from export.release_check import Found, measured
+from export.faces import load_faces, lr_batch
+from export.release_check import Found, measured, points_of
 from sdk.cli import main as face_enhance
 from sdk.enhancer import FaceEnhancer
 from sdk.errors import ModelError
 from sdk.image.pixels import from_network, to_network
 from sdk.pictures import encode_picture
+from sdk.runtime.backend import open_backend
 from sdk.runtime.onnx_file import read_onnx
 from sdk.zoo import PAPERS as NAMES
 from sdk.zoo import POINTS_ALONE, model_path
@@ -148,6 +149,21 @@ def test_a_card_tells_files_training_and_verification(name, released):
     assert card["licence"] == "the terms of its training data (made_faces)" and card["command"] == "the command"
     assert card["verified"]["sdk_max"] == 0.0 and card["verified"]["levels_max"] <= 6
     assert (released / f"{name}.onnx").stat().st_size < 400_000, "a graph alone"
+    assert (card["points"] is None) == (name != "jasrnet")
+
+
+def test_points_by_eye():
+    """PicoFace's own maps are as near to its points as decoding is; noise is not."""
+    backend = open_backend(model_path("picoface_x8"), "onnxruntime")
+    faces = load_faces("builtin", spec=backend.spec, count=64).split()[1].take(slice(0, 6))
+    maps = backend.run(lr_batch(faces, backend.spec))["heatmaps"]
+    backend.close()
+    good = points_of(backend.spec, maps, faces)
+    assert good.nme_percent < 6 and 0.6 < good.median_peak < 1 and "NOT LEARNED" not in good.line()
+    assert good.min_confidence == pytest.approx(0.65 * good.median_peak, abs=1e-3)
+    bad = points_of(backend.spec, np.random.default_rng(0).random(maps.shape, np.float32), faces)
+    assert bad.nme_percent > 30 and "NOT LEARNED: leave its landmarks alone" in bad.line()
+    assert points_of(backend.spec, maps[:, :5], faces).nme_percent is None
 
 
 def test_face_enhance_takes_a_name(found_by_name, photo, tmp_path, capsys):
