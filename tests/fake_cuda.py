@@ -104,12 +104,12 @@ class FakeCuda(Streams, Graphs, Modules):
         ctypes.memmove(address, array.ctypes.data, array.nbytes)
         return address
 
-    def check(self, address, size, kind="device", what=""):
+    def check(self, address, size, kind="device", whose=""):
         """The address again, after a look whether so many bytes may be used there."""
         for start, (_, room, what, *_) in self.memory.items():
             if start <= address and address + size <= start + room and what == kind:
                 return address
-        self.problems.append(f"{what}{size} bytes of {kind} memory at {address:#x}: not, or no longer, allocated")
+        self.problems.append(f"{whose}{size} bytes of {kind} memory at {address:#x}: not, or no longer, allocated")
         raise Failed("CUDA_ERROR_ILLEGAL_ADDRESS")
 
     def do_init(self, flags): ...

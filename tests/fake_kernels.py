@@ -84,7 +84,7 @@ class Modules:
                 raise Failed("CUDA_ERROR_LAUNCH_FAILED")
             for field, size in extents(name, kernel, args).items():
                 if getattr(args, field):
-                    self.check(getattr(args, field), size, what=f"{kernel}'s {field}, ")
+                    self.check(getattr(args, field), size, whose=f"{kernel}'s {field}, ")
             self.launches.append((kernel, grid, block))
             try:
                 host_kernels(name).launch(kernel, args, grid=grid, block=block)
