@@ -81,7 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
     parser.add_argument("--json", type=Path, default=RESULTS, help="rows of other networks there stay")
     args = parser.parse_args(arguments)
-    command = recorded_command("export.papers_rtx", [])
+    command = recorded_command("export.papers_rtx", []).strip()
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
         for name in args.names or NETWORKS:
