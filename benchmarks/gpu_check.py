@@ -27,7 +27,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from benchmarks import gpu_arrays, gpu_engines, gpu_kernels, gpu_runtime, gpu_tails
+from benchmarks import gpu_arrays, gpu_chain, gpu_engines, gpu_kernels, gpu_runtime, gpu_tails
 from benchmarks.gpu_arrays import LIBRARIES, NotPossible
 from benchmarks.gpu_engines import Kit
 from sdk.errors import BackendError, FaceTRTError
@@ -154,6 +154,8 @@ def checks_for(options: argparse.Namespace) -> Iterator[Check]:
         for precision in PRECISIONS:
             yield f"batches {model} {precision}", on(gpu_runtime.batches, precision, bound=APART[precision])
             yield f"graphs {model} {precision}", on(gpu_runtime.graphs, precision)
+        for precision in ("fp32", "fp16"):
+            yield f"chain {model} {precision}", on(gpu_chain.chain, precision)
         yield f"threads {model}", on(gpu_runtime.threads, "fp16")
         yield f"leaks {model}", on(gpu_runtime.leaks, "fp16", runs=options.runs)
         yield f"reopening {model}", on(gpu_runtime.reopening, "fp16")

@@ -78,6 +78,7 @@ def host(monkeypatch, tmp_path):
         monkeypatch.setitem(gpu_runtime.threads.__kwdefaults__, "runs", 5)
         monkeypatch.setattr(gpu_check, "clocks", dict)
         monkeypatch.setattr(gpu_check.gpu_kernels, "checks", lambda: iter(()))  # tests of their own
+        monkeypatch.setattr(gpu_check.gpu_chain, "chain", lambda path, batch: {"faces": len(batch)})
         for missing in gpu_arrays.LIBRARIES:
             monkeypatch.setitem(gpu_arrays.LIBRARIES, missing, lambda name=missing: not_installed(name))
         one.kit, one.run, one.layers = write_kit(tmp_path / "kit"), run, dict(LAYERS)
