@@ -137,7 +137,7 @@ def test_a_sheet_by_eye():
         name = "brighter"
 
         def __call__(self, lr):
-            return np.full((len(lr), 64, 64, 3), 250, np.uint8), None
+            return np.full((len(lr), 64, 64, 3), 250, np.uint8), np.full((len(lr), 68, 2), 9.5, np.float32)
 
     faces = [(np.full((128, 128, 3), level, np.uint8), "CC0") for level in (10, 90)]
     rows = picture_sheet.rows_of(faces, [Brighter()], lr_px=16)
@@ -146,3 +146,9 @@ def test_a_sheet_by_eye():
     step, middle = picture_sheet.TILE_PX + picture_sheet.GAP_PX, picture_sheet.HEAD_PX + 64
     found = [[sheet[middle + line * step, 64 + column * step, 0] for column in range(4)] for line in range(2)]
     assert found == [[10, 10, 250, 10], [90, 90, 250, 90]]
+    rows = picture_sheet.rows_of(faces, [Brighter()], lr_px=16, points=True)
+    assert list(rows[0].pictures) == ["input, 16 px", "brighter", "truth"]
+    dots = np.argwhere((rows[0].pictures["brighter"] == picture_sheet.DOT).all(axis=2))
+    assert np.allclose(dots.mean(axis=0), 19.5, atol=0.6) and 1 <= len(dots) <= 9, (
+        "twice as far in a tile twice as wide"
+    )

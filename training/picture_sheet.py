@@ -1,7 +1,7 @@
 """A sheet of pictures: bicubic, each network, truth, on faces that anybody may show.
 
-Rows are held-out faces (split `val` of faces_clean_ccby_pd, and NASA's portrait), columns are methods. Only archives
-of free faces are taken: their names end neither in _nc nor in anything else than FREE says.
+Rows are held-out faces (split `val` of faces_clean_ccby_pd, and NASA's portrait), columns are methods. Other archives
+than those of FREE are refused.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sdk.image.resample import resize
 from training.data.packs import open_pack, pack_name
 from training.predictors import Network, enlarge
 
-__all__ = ["FACES", "FREE", "Row", "read_faces", "rows_of", "sheet"]
+__all__ = ["FACES", "FREE", "Row", "marked", "read_faces", "rows_of", "sheet"]
 
 U8 = npt.NDArray[np.uint8]
 
@@ -34,6 +34,7 @@ TILE_PX = 128
 GAP_PX = 4
 HEAD_PX = 22  # of the column titles
 FONT_PX = 12
+DOT, DOT_PX = (60, 255, 80), 1.0  # colour and radius of a point
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,15 +73,37 @@ def rows_of(
     networks: Sequence[Network],  # each with an input of lr_px
     *,
     lr_px: int,
+    points: bool = False,
 ) -> list[Row]:
-    """What every network makes of the faces reduced to lr_px, beside bicubic and the truth."""
+    """What every network makes of the faces reduced to lr_px, beside bicubic and the truth.
+
+    points: networks with landmarks alone, each with its points drawn into its own picture, in place of bicubic.
+    """
     truth = np.stack([picture for picture, _ in faces])  # [N, S, S, 3]
     lr = np.stack([resize(picture, (lr_px, lr_px)).astype(np.uint8) for picture in truth])  # [N, lr, lr, 3]
-    made: dict[str, U8] = {f"input, {lr_px} px": lr, "bicubic": enlarge(lr, TILE_PX // lr_px)}
+    made: dict[str, U8] = {f"input, {lr_px} px": lr}
+    if not points:
+        made["bicubic"] = enlarge(lr, TILE_PX // lr_px)
     for network in networks:
-        made[network.name] = network(lr)[0]
+        pictures, found = network(lr)
+        if not points:
+            made[network.name] = pictures
+        elif found is not None:
+            made[network.name] = np.stack([marked(one, spots) for one, spots in zip(pictures, found, strict=True)])
     made["truth"] = truth
     return [Row({name: of[i] for name, of in made.items()}, faces[i][1]) for i in range(len(faces))]
+
+
+def marked(
+    picture: U8,  # [S, S, 3]
+    points: npt.NDArray[np.floating],  # [K, 2] px of the picture
+) -> U8:  # [TILE_PX, TILE_PX, 3]
+    """The picture at the size of a tile, with a dot a point."""
+    tile = Image.fromarray(picture).resize((TILE_PX, TILE_PX), Image.Resampling.NEAREST)
+    draw, scale = ImageDraw.Draw(tile), TILE_PX / len(picture)
+    for x, y in (points + 0.5) * scale - 0.5:
+        draw.ellipse((x - DOT_PX, y - DOT_PX, x + DOT_PX, y + DOT_PX), fill=DOT)
+    return np.asarray(tile)
 
 
 def sheet(rows: Sequence[Row]) -> bytes:

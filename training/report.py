@@ -4,6 +4,7 @@
     docs/results/landmark_gain.svg      SRINC's Figure 4, from benchmarks/results/papers_*gain*.json
     docs/results/training_curves.svg    from the logs in RUNS, kept in benchmarks/results/training_curves.json
     docs/results/sheet_x8.png, _x4.png  bicubic, each network, truth, on freely licensed faces alone
+    docs/results/sheet_points.png       the 68 points that networks find in the same faces
 
 benchmarks/results/figures.json says what each shows; then benchmarks.report writes the tables. What has no measurements
 or networks yet keeps its old figure, and a line says so.
@@ -28,7 +29,8 @@ from training.results import check_target, recorded_command, write_results
 ROOT = Path(__file__).resolve().parents[1]
 X8 = tuple(dict.fromkeys([*NETWORKS["fsrnet_helen50"]]))  # of 16 px
 X4 = ("vdsr", "srinc", "srinc_f", "picoface_x4")  # of 32 px
-SHEETS = {"x8": (16, X8), "x4": (32, X4)}
+POINTS = ("fsrnet", "jasrnet", "super_fan", "super_fan_64", "picoface_x8")  # of 16 px
+SHEETS = {"x8": (16, X8, "pictures"), "x4": (32, X4, "pictures"), "points": (16, POINTS, "points")}
 SRINC_PANELS = ("srinc_set5_x2", "srinc_set5_x3", "srinc_set5_x4")
 NO_PICTURE = "fan"  # stage whose log is of a landmark network
 LIMIT_BYTES = 2_000_000  # of a figure
@@ -138,7 +140,7 @@ def sheets(report: Report) -> None:
     except FaceTRTError as error:
         report.notes.append(f"sheets: {error}")
         return
-    for name, (lr_px, candidates) in SHEETS.items():
+    for name, (lr_px, candidates, shows) in SHEETS.items():
         networks, absent = [], []
         for candidate in candidates:
             model = find_model(candidate, report.runs)
@@ -151,10 +153,10 @@ def sheets(report: Report) -> None:
             report.notes.append(f"sheet_{name}.png without {', '.join(absent)}: not trained here")
         if not networks:
             continue
-        rows = picture_sheet.rows_of(faces, networks, lr_px=lr_px)
+        rows = picture_sheet.rows_of(faces, networks, lr_px=lr_px, points=shows == "points")
         credit = "; ".join(dict.fromkeys(row.credit for row in rows))
         shown = f"Faces of {lr_px} px that no network was trained on, from the archives' own crops. Photos: {credit}."
-        title = f"From {lr_px} to {picture_sheet.TILE_PX} px"
+        title = f"From {lr_px} px: {shows}"
         report.figure(f"sheet_{name}.png", picture_sheet.sheet(rows), title=title, caption=shown)
 
 
