@@ -57,6 +57,7 @@ def _ours(result: Result, model: Model) -> list[Measurement]:
     """Measurements of our way, end to end where there is such a span."""
     of = {subject.id: subject for subject in result.subjects}
     rows = [one for one in result.measurements if of[one.subject].model == model.name and one.latency_ms]
+    rows = [one for one in rows if not labels.is_stage(of[one.subject])]
     sdk = [one for one in rows if of[one.subject].way == labels.OWN_WAY]
     return sdk or [one for one in rows if of[one.subject].way == "bare"]
 
@@ -139,11 +140,13 @@ def ratios(found: list[Result]) -> str:
     """Ways by turns in one process, with the interval, the A/A spread and the target."""
     rows = [
         [cell(r.name), r.scenario, str(r.batch), labels.times(r.ratio), labels.interval(r),
-         f"± {labels.percent(r.control_spread)}", labels.added(r), r.verdict, labels.target(r)]
+         f"± {labels.percent(r.control_spread)}", labels.processor_times(r), labels.added(r),
+         r.verdict, labels.target(r)]
         for result in found
         for r in result.ratios
     ]  # fmt: skip
-    header = ["time over time", "scenario", "batch", "ratio", "interval", "A/A spread", "added", "verdict", "target"]
+    header = ["time over time", "scenario", "batch", "ratio", "interval", "A/A spread", "processor time", "added",
+              "verdict", "target"]  # fmt: skip
     return markdown(header, rows) if rows else ""
 
 

@@ -66,7 +66,8 @@ def test_every_measurement_is_in_a_table(whole):
         if one.latency_ms:
             assert {significant(one.latency_ms.p50), significant(one.latency_ms.p99)} <= cells
     assert "out of memory" in cells and "no CUDA device" in cells
-    assert {ratio.name for ratio in result.ratios} <= cells
+    assert {ratio.name.partition(": ")[2] for ratio in result.ratios} <= cells
+    assert {"ours is faster", "ours costs more", "no difference", "≤ 1.15×: missed"} <= cells
 
 
 def test_sections_are_there_and_linked(whole):

@@ -44,6 +44,10 @@ def test_names_hold_what_distinguishes():
     other = dataclasses.replace(result.subjects[0], id="x", backend="tensorrt", span="engine")
     both = labels.Names(dataclasses.replace(result, subjects=(*result.subjects, other)))
     assert both.short("x") == "sdk, tensorrt, fp32, engine"
+    assert both.short("picoface_x8/onnxruntime-cpu/int8/sdk/end-to-end") == "sdk, int8"
+    step = dataclasses.replace(result.subjects[1], id="y", way="face-by-face", span="stage:decode+paste")
+    with_step = dataclasses.replace(result, subjects=(*result.subjects, step))
+    assert labels.Names(with_step).short("y") == "face-by-face, fp32, decode+paste"
 
 
 def test_targets_by_eye():
@@ -125,3 +129,34 @@ def test_csv_that_cannot_be_written_is_an_error(tmp_path):
         write_csv(bench_example.result(), tmp_path / "file" / "out.csv")
     write_csv(bench_example.result(), tmp_path / "folder" / "out.csv")
     assert (tmp_path / "folder" / "out.csv").read_bytes().count(b"\r\n") == len(bench_example.result().measurements) + 1
+
+
+def test_what_a_ratio_means_for_us():
+    result = bench_example.result()
+    names = labels.Names(result)
+    against_torch, _, against_bare, control = result.ratios[:4]
+    assert labels.standing(against_torch, names) == ("ours is faster", "good")
+    assert labels.standing(against_bare, names) == ("ours costs more", "bad")
+    kept = dataclasses.replace(against_bare, met=True)
+    assert labels.standing(kept, names) == ("ours costs more, within the target", "quiet")
+    assert labels.standing(control, names) == ("no difference", "quiet")
+    lost = dataclasses.replace(against_torch, ratio=0.8, low=0.7, high=0.9, verdict="slower", met=False)
+    assert labels.standing(lost, names) == ("ours costs more", "bad")
+    assert labels.standing(dataclasses.replace(against_bare, verdict="slower"), names)[0] == "ours is faster"
+
+
+def test_names_of_ratios_leave_out_what_stands_above():
+    result = bench_example.result()
+    names = labels.Names(result)
+    full = "SDK end to end over bare network, picoface_x8 fp32 on onnxruntime-cpu"
+    ratio = dataclasses.replace(result.ratios[0], name=full)
+    assert labels.ratio_name(ratio, names) == "SDK end to end over bare network, fp32"
+    gain = dataclasses.replace(ratio, name="SDK in fp32 over SDK in int8, picoface_x8")
+    assert labels.ratio_name(gain, names) == "SDK in fp32 over SDK in int8"
+    assert labels.ratio_name(result.ratios[0], names) == "SDK against torch eager"
+
+
+def test_flags_and_disturbances_in_short():
+    assert labels.brief(("few samples: 8", "disturbed: x", "few samples: 9")) == "few samples, disturbed"
+    assert labels.disturbance("disturbed: load") == labels.disturbance("load") == "Disturbed: load"
+    assert [labels.mebibytes(value) for value in (0.0035, 12.34, 1234.5, None)] == ["0.0", "12.3", "1,234", "–"]

@@ -10,6 +10,7 @@ ABSENT = "–"
 DIGITS = 3  # significant ones; a fourth is noise on every machine we have seen
 SPAN_FIRST = "end-to-end"  # the span that a user waits for
 OWN_WAY = "sdk"
+STAGE = "stage:"  # spans of one step begin so
 
 Point = tuple[str, str, int, int, tuple[int, int] | None, int]  # what names a measurement within a result
 
@@ -42,6 +43,11 @@ def times(ratio: float) -> str:
     return f"{ratio:.2f}×" if ratio < 10 else f"{significant(ratio)}×"
 
 
+def processor_times(ratio: Ratio) -> str:
+    """The ratio of processor times, which other work on the machine disturbs less."""
+    return ABSENT if ratio.processor_ratio is None else times(ratio.processor_ratio)
+
+
 def percent(fraction: float | None) -> str:
     if fraction is None:
         return ABSENT
@@ -61,27 +67,30 @@ def shortened(text: str, most: int) -> str:
     return f"{text[: most - 1 - tail]}…{text[len(text) - tail :]}"
 
 
+def is_stage(subject: Subject) -> bool:
+    """One step of the SDK alone, not a whole network."""
+    return subject.span.startswith(STAGE)
+
+
 class Names:
     """Short names of a result's subjects: what distinguishes them within their model, and no more."""
 
     def __init__(self, result: Result) -> None:
         self.of = {subject.id: subject for subject in result.subjects}
-        backends: dict[tuple[str, str], set[str]] = defaultdict(set)
-        spans: dict[tuple[str, str], set[str]] = defaultdict(set)
+        self._alike: dict[tuple[str, str, str], list[Subject]] = defaultdict(list)
         for one in result.subjects:
-            backends[one.model, one.way].add(one.backend)
-            spans[one.model, one.way].add(one.span)
-        self._several = {"backend": backends, "span": spans}
+            self._alike[one.model, one.way, one.precision].append(one)
 
     def short(self, subject_id: str) -> str:
         """ "sdk, int8" or "sdk, tensorrt, int8, engine"."""
         one = self.of[subject_id]
+        alike = self._alike[one.model, one.way, one.precision]
         parts = [one.way]
-        if len(self._several["backend"][one.model, one.way]) > 1:
+        if len({other.backend for other in alike}) > 1:
             parts.append(one.backend)
         parts.append(one.precision)
-        if len(self._several["span"][one.model, one.way]) > 1:
-            parts.append(one.span)
+        if len({other.span for other in alike}) > 1 or is_stage(one):
+            parts.append(one.span.removeprefix(STAGE))
         return ", ".join(parts)
 
     def model(self, subject_id: str) -> str:
@@ -116,7 +125,8 @@ def ratio_name(ratio: Ratio, names: Names) -> str:
     """The ratio's name without what the reader sees above it: the model, and the backend where there is but one."""
     fast = names.of[ratio.fast]
     text = ratio.name.removeprefix(f"{fast.model}: ").replace(f", {fast.model} ", ", ").removesuffix(f", {fast.model}")
-    of_model = [one for one in names.of.values() if one.model == fast.model and one.way in (OWN_WAY, "bare")]
+    whole = [one for one in names.of.values() if one.model == fast.model and not is_stage(one)]
+    of_model = [one for one in whole if one.way in (OWN_WAY, "bare")]
     return text.replace(f" on {fast.backend}", "") if len({one.backend for one in of_model}) == 1 else text
 
 
@@ -166,7 +176,11 @@ def added(ratio: Ratio) -> str:
     """What `slow` costs beside `fast`, with its interval."""
     if ratio.difference_ms is None:
         return ABSENT
-    text = f"{significant(ratio.difference_ms)} ms"
+    text = f"{_hundredths(ratio.difference_ms)} ms"
     if ratio.difference_low_ms is not None and ratio.difference_high_ms is not None:
-        text += f" ({significant(ratio.difference_low_ms)} to {significant(ratio.difference_high_ms)})"
+        text += f" ({_hundredths(ratio.difference_low_ms)} to {_hundredths(ratio.difference_high_ms)})"
     return text
+
+
+def _hundredths(value: float) -> str:
+    return f"{value:.2f}" if abs(value) < 10 else significant(value)

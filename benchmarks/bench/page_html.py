@@ -18,6 +18,7 @@ class Cell:
     text: str
     value: float | None = None  # None: sorted as a text, set to the left
     kind: str = ""
+    more: str = ""  # shown while the pointer rests on it
 
 
 @dataclass
@@ -89,6 +90,8 @@ def table(
 def _cell(cell: Cell, right: bool) -> str:
     kinds = " ".join(kind for kind in ("number" if right else "", cell.kind) if kind)
     attributes = f' class="{kinds}"' if kinds else ""
+    if cell.more and cell.more != cell.text:
+        attributes += f' title="{escaped(cell.more)}"'
     if cell.value is not None and math.isfinite(cell.value):
         attributes += f' data-value="{cell.value:.9g}"'
     return f"<td{attributes}>{escaped(cell.text)}</td>"

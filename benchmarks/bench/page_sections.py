@@ -77,7 +77,8 @@ def _rivals(page: Page) -> str:
     ]
     intro = (
         "Two ways by turns in one process, so that what disturbs one disturbs the other. Intervals are bootstrapped; "
-        "a difference below what a way differs from itself (A/A) is none."
+        'a difference below what a way differs from itself (A/A) is none. "processor" is the ratio of processor '
+        "times, which other programs disturb less."
     )
     return section("rivals", "Against rivals", intro, *blocks, page_tables.ratios(page.result, names))
 

@@ -29,9 +29,8 @@ def share(fraction: float | None) -> Cell:
 def card(result: Result, model: Model, rows: Sequence[Measurement]) -> str:
     """The few numbers of a model that somebody quotes."""
     names = Names(result)
-    good = [one for one in rows if one.latency_ms and names.of[one.subject].way == labels.OWN_WAY] or [
-        one for one in rows if one.latency_ms
-    ]
+    whole = [one for one in rows if one.latency_ms and not labels.is_stage(names.of[one.subject])]
+    good = [one for one in whole if names.of[one.subject].way == labels.OWN_WAY] or whole
     if not good:
         return ""
     found: list[tuple[str, str, str]] = []
@@ -77,13 +76,14 @@ def _card_more(result: Result, model: Model, rows: Sequence[Measurement], names:
 
 
 def ratios(result: Result, names: Names) -> str:
-    header = ["ratio", "batch", "times", "interval", "A/A", "added", "verdict", "target"]
+    header = ["model", "ratio", "batch", "times", "interval", "A/A", "processor", "added", "verdict", "target"]
     rows = [
         [
-            Cell(r.name, kind="wrap"), Cell(str(r.batch), r.batch),
+            Cell(names.model(r.fast)), Cell(labels.ratio_name(r, names), kind="wrap"), Cell(str(r.batch), r.batch),
             Cell(labels.times(r.ratio), r.ratio), Cell(labels.interval(r)),
-            Cell(f"± {percent(r.control_spread)}", r.control_spread), Cell(labels.added(r)),
-            Cell(r.verdict, kind=labels.standing(r, names)[1]),
+            Cell(f"± {percent(r.control_spread)}", r.control_spread),
+            Cell(labels.processor_times(r), r.processor_ratio), Cell(labels.added(r)),
+            Cell(labels.standing(r, names)[0], kind=labels.standing(r, names)[1]),
             Cell(labels.target(r), kind=TARGETS[r.met]),
         ]
         for r in result.ratios
@@ -119,7 +119,17 @@ def measurements(result: Result, names: Names) -> str:
         ("MiB", [Cell(labels.mebibytes(one.memory_mib), one.memory_mib) for one in rows]),
         ("J/face", [ms(one.joule_per_face) for one in rows]),
         ("samples", [Cell(str(one.samples), one.samples) for one in rows]),
-        ("note", [Cell(one.error or ", ".join(one.flags), kind="bad wrap" if one.error else "wrap") for one in rows]),
+        (
+            "note",
+            [
+                Cell(
+                    one.error or labels.brief(one.flags),
+                    kind="bad wrap" if one.error else "wrap",
+                    more="; ".join(one.flags),
+                )
+                for one in rows
+            ],
+        ),
     ]
     filled = [(name, cells) for name, cells in columns if any(cell.text not in {ABSENT, ""} for cell in cells)]
     lines = [[cells[i] for _, cells in filled] for i in range(len(rows))]

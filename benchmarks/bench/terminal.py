@@ -78,6 +78,7 @@ def _ratios(result: Result, wide: int, paint: Paint) -> str:
         Column("times", [labels.times(one.ratio) for one in rows]),
         Column(f"{percent(rows[0].confidence)} interval", [labels.interval(one) for one in rows], 7),
         Column("A/A spread", [f"± {percent(one.control_spread)}" for one in rows], 3),
+        Column("processor", [labels.processor_times(one) for one in rows], 4),
         Column("added", [labels.added(one) for one in rows], 2),
         Column("verdict", [one.verdict for one in rows], 8),
         Column("target", [labels.target(one) for one in rows], 5),
