@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from training import checkpoint, processes
 from training.data.pipelines import pipeline
-from training.loop import Loop, Validated, plain
+from training.loop import Loop, plain
 from training.losses_perceptual import frozen, load_features
 from training.models import MODELS
 from training.objectives import Networks, critic_loss, make_critic, network_terms, outputs_of
@@ -21,6 +21,7 @@ from training.optimisers import clip_gradients, make_optimiser, parameter_groups
 from training.paper_task import PaperTask
 from training.recipes.stage import PaperRecipe, Stage
 from training.schedule import Plan, adversarial_weight, clock, learning_rate
+from training.settling import settle
 from training.starting import check_same_run, fitting_weights
 from training.sync_norm import share_batch_norms
 
@@ -195,11 +196,21 @@ class PaperRun(Loop):
         for name, value in self.average.named_buffers():
             value.copy_(statistics[name])
 
-    def _validate(self, task: Validated, report: Callable[[str], None]) -> None:
+    def _validate(self, task: PaperTask, report: Callable[[str], None]) -> None:
+        self._settle(task)
         if processes.rank() == 0:
             self.average.eval()
             with self._precision():
                 super()._validate(task, report)
+
+    def _settle(self, task: PaperTask) -> None:
+        """All processes: their batch norms share statistics."""
+        networks = replace(self.networks, model=self.average)
+        with self._precision():
+            settle(
+                self.average, lambda n: outputs_of(networks, task.batch_here(n), self.stage), parts=self.stage.learns
+            )
+        processes.average_statistics(self.average)
 
     def save(self) -> None:
         if processes.rank() == 0:

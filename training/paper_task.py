@@ -38,6 +38,10 @@ class PaperTask:
     def batch(self, step: int) -> Batch:
         if self.ahead is not None:
             return self._moved(self.ahead.batch(step))
+        return self.batch_here(step)
+
+    def batch_here(self, step: int) -> Batch:
+        """batch(), made by this process: steps may come in any order."""
         share = self.examples.batch(step, size=self.size, rank=processes.rank(), world=processes.world())
         return self._moved(share)
 
