@@ -67,7 +67,8 @@ def make_parser() -> Parser:
     parser.description = "From an ONNX file to a verified FP16 or INT8 engine, with any TensorRT from 8.5 on."
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add = parser.add_argument
-    add("model", nargs="?", metavar="MODEL", help="a shipped model (picoface_x8, picoface_x4) or an .onnx file")
+    about = "a shipped model (picoface_x8, picoface_x4), a paper's by name (jasrnet) or an .onnx file"
+    add("model", nargs="?", metavar="MODEL", help=about)
     add("--onnx", metavar="FILE", help="the same as MODEL")
     add("-o", "--out", "--saveEngine", metavar="FILE", help="default: NAME-PRECISION.engine in this folder")
     _precision_words(parser.add_argument_group("precision and its proof"))
