@@ -102,9 +102,8 @@ def elsewhere(gpu, values):
 
 
 def claimed(gpu, shape, dtype):
-    """An array that says it is so large."""
-    room = gpu.room((64,), np.uint8)
-    return DeviceArray(gpu.device, room.pointer, shape, dtype, owner=room)
+    """An array that says it is so large, by itself in some terabytes."""
+    return DeviceArray(gpu.device, len(shape) << 48, shape, dtype, owner=gpu)
 
 
 KINDS = {  # how an array is spoilt, and what the refusal says of the argument
@@ -153,6 +152,16 @@ def test_read_only_arrays_are_read_and_never_written(gpu, call):
         else:
             given[name] = array
     launch(gpu, call, **given)
+
+
+def test_what_is_written_lies_apart(gpu):
+    room = gpu.room((2, 8, 8, 8), np.int16)
+    planes = DeviceArray(gpu.device, room.pointer + 64, (2, 8, 4, 4), np.int16, owner=room)
+    out = DeviceArray(gpu.device, room.pointer, (2, 2, 8, 8), np.int16, owner=room)
+    with pytest.raises(InputError, match="planes apart from out; got memory that they share"):
+        launch(gpu, "pixel_shuffle", planes=planes, out=out)
+    behind = DeviceArray(gpu.device, room.pointer + 512, (2, 8, 4, 4), np.int16, owner=room)
+    launch(gpu, "pixel_shuffle", planes=behind, out=out)
 
 
 @pytest.mark.parametrize("call", CALLS)

@@ -34,6 +34,7 @@ class Arguments:
             raise InputError(f"an open stream of cuda:{device.index}", got, "make one with sdk.runtime.device.Stream")
         self.device, self.stream = device, stream
         self.sizes: dict[str, int] = {}
+        self._held: list[tuple[str, int, int, bool]] = []  # name, first and last address, written to
 
     def take(
         self,
@@ -62,6 +63,7 @@ class Arguments:
         if aligned and found.pointer % ALIGNMENT_BYTES:
             expected = f"{name} to begin at a multiple of {ALIGNMENT_BYTES} bytes"
             raise InputError(expected, f"{found.pointer:#x}", "pass a whole allocation, or a copy")
+        self._apart(name, found, writable)
         return found
 
     def optional(
@@ -81,6 +83,16 @@ class Arguments:
         if count > MOST_FACES:
             raise InputError(f"{name} of at most {MOST_FACES} faces", str(count), "launch in parts")
         return count
+
+    def _apart(self, name: str, array: DeviceArray, written: bool) -> None:
+        """Raises InputError when what is written lies where another argument does: threads would race."""
+        if not array.size_bytes:
+            return
+        first, last = array.pointer, array.pointer + array.size_bytes - 1
+        for other, low, high, also_written in self._held:
+            if (written or also_written) and first <= high and low <= last:
+                raise InputError(f"{name} apart from {other}", "memory that they share", "pass a copy of one")
+        self._held.append((name, first, last, written))
 
     def _fit(self, name: str, shape: tuple[int, ...], wanted: tuple[int | str, ...]) -> None:
         sizes = dict(self.sizes)
