@@ -70,11 +70,12 @@ def sweep(monkeypatch):
     monkeypatch.setattr(sweeps, "open_ours", open_ours)
     monkeypatch.setattr(sweeps, "SdkRunner", Sdk)
     monkeypatch.setattr(sweeps, "BareRunner", Bare)
+    monkeypatch.setattr(sweeps, "SHARE", 0.03)  # short points, but no end for a machine with other work
     monkeypatch.setattr(sweeps, "BATCHES", (1, 4, 8))
     monkeypatch.setattr(sweeps, "FACES", (0, 1, 8, 64))
 
     def run(*kinds):
-        options = Options(("picoface_x8",), scaling=kinds, duration_s=0.4)
+        options = Options(("picoface_x8",), scaling=kinds, duration_s=5.0)
         points, ended = sweeps.sweeps(resolve("picoface_x8"), "onnxruntime", "fp32", "cpu", options, Clock())
         assert opened and all(network.closed for network in opened)
         return {kind: [p for p in points if p.kind == kind] for kind in dict.fromkeys(p.kind for p in points)}, ended
