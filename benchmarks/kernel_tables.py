@@ -1,4 +1,4 @@
-"""The table of kernels/README.md: what a launch moves, what that should take, and what gpu-check measured.
+"""The tables of kernels/README.md: what a launch moves, what that should take, what gpu-check measured, and rivals.
 
 The prediction is a roofline: the bytes over the rate of the memory, plus what a launch inside a replayed CUDA graph
 costs. Nothing faster can be had with the inputs in DRAM; a kernel that takes much longer has a fault.
@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.kernel_cases import Case, all_cases
+from benchmarks.kernel_rivals import rivals_of
 from benchmarks.tables import ABSENT, markdown, number, percent
 from sdk.errors import InputError
 
-__all__ = ["Memory", "kernels", "predicted_us"]
+__all__ = ["Memory", "kernel_rivals", "kernels", "predicted_us"]
 
 RESULTS = "gpu_check.json"
 NOT_RUN = "not yet run"
@@ -66,6 +67,26 @@ def kernels(results: Path) -> str:
     else:
         told = f"Measured on {report['machine']['gpu']} with `{report['machine']['command']}`."
     return f"{told}\n\n{markdown(header, rows)}"
+
+
+def kernel_rivals(results: Path) -> str:
+    """A row a case that others can do too: their time, and how many times ours that is."""
+    report: dict[str, Any] = load_report(results / RESULTS)
+    cases = [case for case in all_cases() if rivals_of(case)]
+    timed = [case for case in cases if f"kernels time {case.name}" in report]
+    if not timed:
+        names = sorted({name for case in cases for name in rivals_of(case)})
+        return f"Not measured yet. `make gpu-check` times, beside our kernels in the same process: {'; '.join(names)}."
+    rows: list[list[str]] = []
+    for case in timed:
+        ours = float(report[f"kernels time {case.name}"]["graph_us"])
+        for name in rivals_of(case):
+            theirs = report.get(f"kernels rival {case.name}: {name}", {}).get("us")
+            times = ABSENT if theirs is None else number(float(theirs) / ours, 1)
+            told = NOT_RUN if theirs is None else number(theirs, 1)
+            rows.append([f"`{case.kernel}`", case.what, str(case.faces), number(ours, 1), name, told, times])
+    header = ["kernel", "case", "faces", "ours, µs", "rival", "rival, µs", "times ours"]
+    return f"Measured on {report['machine']['gpu']} with `{report['machine']['command']}`.\n\n{markdown(header, rows)}"
 
 
 def load_report(path: Path) -> dict[str, Any]:

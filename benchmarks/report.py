@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import bench_tables
-from benchmarks.kernel_tables import kernels
+from benchmarks.kernel_tables import kernel_rivals, kernels
 from benchmarks.model_tables import boxes, headline, models
 from benchmarks.paper_tables import (
     papers_fsrnet,
@@ -53,6 +53,7 @@ GENERATORS: dict[str, Callable[[Path], str]] = {  # block name -> results folder
     "cpu_int8": cpu_int8,
     "engines": engines,
     "kernels": kernels,
+    "kernel_rivals": kernel_rivals,
     "video": video,
     "bench_headline": bench_tables.headline,
     "bench_matrix": bench_tables.matrix,

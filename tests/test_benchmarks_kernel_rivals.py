@@ -110,3 +110,19 @@ def test_triton_compiles_it_for_a_gpu(tmp_path):
     environment = {**os.environ, "TRITON_CACHE_DIR": str(tmp_path), "TRITON_DEFAULT_FP_FUSION": "1"}
     done = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_the_table_of_rivals(tmp_path):
+    from benchmarks.kernel_tables import kernel_rivals as table
+
+    assert table(tmp_path).startswith("Not measured yet.")
+    case = SMALL["heatmap_decode"]
+    numbers = {f"kernels time {case.name}": {"graph_us": 2.0}, f"kernels rival {case.name}: kornia": {"us": 50.0}}
+    rows = [{"check": name, "status": "ok", "run": 0, "numbers": value} for name, value in numbers.items()]
+    rows.append({"check": f"kernels rival {case.name}: Triton", "status": "not run", "why": "no triton", "run": 0})
+    runs = [{"command": "make gpu-check", "machine": {"gpu": "a GPU"}}]
+    (tmp_path / "gpu_check.json").write_text(json.dumps({"checks": rows, "runs": runs}))
+    text = table(tmp_path)
+    cells = f"| `heatmap_decode` | {case.what} | 1 | 2.0 |"
+    assert f"{cells} kornia | 50.0 | 25.0 |" in text
+    assert f"{cells} Triton | not yet run | – |" in text and "Measured on a GPU with `make gpu-check`" in text
