@@ -103,21 +103,31 @@ def windows_of(
     """
     if kind not in BOX_KINDS:
         raise InputError(f"box_kind among {BOX_KINDS}", repr(kind), "say what the boxes enclose")
+    reasons = [""] * len(boxes)
     windows = np.full(boxes.shape, np.nan)
-    reasons: list[str] = []
-    for i, box in enumerate(boxes):
-        reason = _why_invalid(box, frame_hw)
-        if not reason:
-            window = square_windows(box[None], kind=kind)[0]
-            side = float(window[2] - window[0])
-            if side > MAX_SIDE_FRAMES * max(frame_hw):
-                reason = f"the box is more than {MAX_SIDE_FRAMES:g} times as large as the frame"
-            elif side < MIN_SIDE_PX:
-                reason = "the box is smaller than a pixel"
-            else:
-                windows[i] = window
-        reasons.append(reason)
+    sound = _sound(boxes, frame_hw)  # [N]
+    windows[sound] = square_windows(boxes[sound], kind=kind)
+    sides = windows[:, 2] - windows[:, 0]  # [N], NaN where unsound
+    for i in np.flatnonzero(~sound | (sides > MAX_SIDE_FRAMES * max(frame_hw)) | (sides < MIN_SIDE_PX)).tolist():
+        reasons[i] = _why_invalid(boxes[i], frame_hw)
+        if not reasons[i] and sides[i] < MIN_SIDE_PX:
+            reasons[i] = "the box is smaller than a pixel"
+        elif not reasons[i]:
+            reasons[i] = f"the box is more than {MAX_SIDE_FRAMES:g} times as large as the frame"
+        windows[i] = np.nan
     return windows, reasons
+
+
+def _sound(
+    boxes: F64,  # [N, 4]
+    frame_hw: tuple[int, int],
+) -> npt.NDArray[np.bool_]:
+    """[N]: has _why_invalid() nothing to say?"""
+    usable = np.isfinite(boxes).all(axis=1)
+    usable &= (np.abs(np.where(usable[:, None], boxes, 0.0)) <= MAX_COORDINATE_PX).all(axis=1)
+    usable &= (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    usable[usable] = inside_fraction(boxes[usable], frame_hw) > 0
+    return usable
 
 
 def _why_invalid(

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from sdk.cutting import Cut, Gpu
 from sdk.faces import MIN_CONFIDENCE, Face, least_of, run_batch, run_there
 from sdk.image.crop import inside_fraction, landmark_box, square_windows, window_affine
+from sdk.image.pixels import reversed_colours
 from sdk.result import FaceResult, FaceStatus
 from sdk.routing import MAX_SHRINK, Route, choose_routes
 from sdk.sharpness import BLOWN_UP, SHARP, detail_ratio, octave_ratio
@@ -97,8 +98,7 @@ def refined_windows(
     sure = [i for i, face in enumerate(faces) if face is not None and face.confidence >= face.least(min_confidence)]
     if not sure:
         return refined
-    points = np.stack([_points(faces[i]) for i in sure]).astype(np.float64)  # [M, K, 2]
-    boxes = landmark_box(points)  # [M, 4]
+    boxes = np.concatenate([landmark_box(_points(faces[i])[None].astype(np.float64)) for i in sure])  # [M, 4]
     sound = np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)  # [M]; not points on one spot
     index = np.array(sure)[sound]  # [L]
     new = square_windows(boxes[sound], kind="landmarks")  # [L, 4]
@@ -148,7 +148,7 @@ def results_of(
                     status, reason = FaceStatus.NOT_DEGRADED, "the frame is at least as sharp as our output"
         results.append(
             FaceResult(
-                image=image if image is None or color == "rgb" else np.ascontiguousarray(image[..., ::-1]),
+                image=image if image is None or color == "rgb" else reversed_colours(image),
                 landmarks=face.landmarks,
                 scores=face.scores,
                 spread=face.spread,

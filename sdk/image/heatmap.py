@@ -109,8 +109,9 @@ def decode(
     needed = {"centroid": radius, "dark": DERIVATIVE_REACH + blur // 2}.get(mode, 0)
     reach = max(SPREAD_RADIUS, needed)
     window = _windows(maps, peak, (H, W), reach)  # [M, 2 reach + 1, 2 reach + 1]
-    points = peak + _refine(window, mode, radius, blur) * _allowed(peak, (H, W), mode)
-    spread = _centroid(_middle(window, SPREAD_RADIUS))[1]
+    mean, spread = _centroid(_middle(window, SPREAD_RADIUS))
+    known = mode == "centroid" and radius == SPREAD_RADIUS  # worked out already
+    points = peak + (mean if known else _refine(window, mode, radius, blur)) * _allowed(peak, (H, W), mode)
     return Decoded(
         points.astype(np.float32).reshape(N, K, 2), scores.reshape(N, K), spread.astype(np.float32).reshape(N, K)
     )

@@ -152,8 +152,8 @@ def from_network(
     gain, shift = np.full(1, 255.0 / (high - low)), np.full(1, -low * 255.0 / (high - low))
     levels = _affine_channels(sr.astype(np.float32, copy=False), gain, shift)
     if spec.colour != "y":
-        picture = np.moveaxis(_to_levels(levels), 1, 3)
-        return np.ascontiguousarray(picture[..., ::-1] if spec.colour == "bgr" else picture)
+        planes = _to_levels(levels)
+        return _interleaved(planes[:, ::-1] if spec.colour == "bgr" else planes)
     if lr is None:
         raise InputError("the low-resolution crops for a luminance network", "lr=None", "pass lr=crops")
     ycbcr = rgb_to_ycbcr(resize(lr, (sr.shape[2], sr.shape[3])))
@@ -162,11 +162,33 @@ def from_network(
 
 
 def _to_levels(values: Float32) -> npt.NDArray[np.uint8]:
-    """Clip to 0..255 and round half up; works in place. fmax and fmin drop NaN, np.clip would keep it."""
-    np.fmax(values, 0.0, out=values)
-    np.fmin(values, 255.0, out=values)
+    """Clip to 0..255 and round half up, NaN to 0; works in place. np.clip is ten times as fast as fmax and fmin."""
+    np.clip(values, 0.0, 255.0, out=values)
+    if values.size and np.isnan(values.min()):
+        values[np.isnan(values)] = 0.0
     values += 0.5
     return values.astype(np.uint8)
+
+
+def _interleaved(
+    planes: npt.NDArray[np.uint8],  # [N, C, H, W]
+) -> npt.NDArray[np.uint8]:  # [N, H, W, C]
+    """A new array, channels last; channel by channel, which NumPy copies ten times as fast as pixel by pixel."""
+    N, C, H, W = planes.shape  # faces, channels, rows, columns
+    pictures = np.empty((N, H, W, C), np.uint8)
+    for channel in range(C):
+        pictures[..., channel] = planes[:, channel]
+    return pictures
+
+
+def reversed_colours(
+    picture: npt.NDArray[np.uint8],  # [H, W, C]
+) -> npt.NDArray[np.uint8]:  # [H, W, C]
+    """RGB as BGR and back, a new array in C order; see _interleaved for why it goes channel by channel."""
+    turned = np.empty(picture.shape, np.uint8)
+    for channel in range(picture.shape[2]):
+        turned[..., channel] = picture[..., -1 - channel]
+    return turned
 
 
 def not_finite(
