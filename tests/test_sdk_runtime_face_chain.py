@@ -1,5 +1,9 @@
 """One CUDA graph from the frame to the paste: real kernels (through g++), fake driver and TensorRT, CPU to compare."""
 
+import gc
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import fake_host
 import kernel_host
 import numpy as np
@@ -7,6 +11,7 @@ import pytest
 from chain_host import BOXES, FRAME, counted, engine, near, on_gpu, reference, same
 
 from sdk.enhancer import FaceEnhancer
+from sdk.errors import BackendError
 from sdk.runtime.device import Device
 from sdk.runtime.kernel_frames import DeviceNv12
 
@@ -161,3 +166,47 @@ def test_faces_of_low_confidence_stay_out_of_the_frame(host, backend):
             found = enhancer.enhance_device(frame, BOXES, pictures=True, **CROP)
             assert [one.status.name == "LOW_CONFIDENCE" for one in found] == [one < least for one in scores]
             near(frame.copy_to_host(), enhancer.render(FRAME, found))
+
+
+def test_enhancers_come_and_go_round_a_network_that_stays(host, backend):
+    """What one recorded is gone with it, and none takes a graph of another for its own."""
+    wanted = reference(backend, BOXES[:1], **CROP)[0]
+    for _ in range(4):
+        with FaceEnhancer(backend, min_confidence=0.1) as enhancer:
+            for _ in range(3):
+                same(enhancer.enhance(FRAME, BOXES[:1], **CROP), wanted)
+        del enhancer
+        gc.collect()
+    with backend.lease() as lane:
+        assert all(len(bucket.longer) <= 1 for bucket in lane._buckets.values())
+    assert len(host.cuda.graphs) <= 1
+
+
+def test_closing_waits_for_the_frames_in_work(host, backend, caplog):
+    """From another thread, in the middle of a frame: that frame ends as if nothing had been, the next is refused."""
+    wanted = reference(backend, BOXES[:1], **CROP)[0]
+    enhancer = FaceEnhancer(backend, min_confidence=0.1, refine=0)
+    begun, going = threading.Event(), threading.Event()
+
+    def detector(frame):
+        return BOXES[:1]
+
+    real = enhancer._gpu.runner(backend).run
+
+    def slow(*all_, **rest):
+        begun.set()
+        going.wait(5)
+        return real(*all_, **rest)
+
+    enhancer._gpu.runner(backend).run = slow
+    with ThreadPoolExecutor(2) as pool:
+        frame = pool.submit(enhancer.enhance, FRAME, detector, **CROP)
+        assert begun.wait(5)
+        closing = pool.submit(enhancer.close)
+        assert not closing.done()
+        going.set()
+        same(frame.result(), wanted)
+        closing.result()
+    assert not caplog.text
+    with pytest.raises(BackendError, match="close"):
+        enhancer.enhance(FRAME, BOXES[:1])

@@ -88,12 +88,13 @@ class FaceChain:
         if len(self.task.frames) != 1:  # frames that are as many as faces: their crops stay out of the graph
             self.given.copy_in()
             self._cut(self.kernels)
-        key = (id(self.memory), *self._shape())
+        key = (self.memory.token, *self._shape())
         graph = self.bucket.longer.get(key)
         if graph is None and self.bucket.recordable:
             graph = self.bucket.record(lambda: self._steps(self.kernels), editable=True)
             if graph is not None:
-                self.bucket.longer[key] = graph
+                held = self.bucket.longer
+                self.bucket.longer = {one: it for one, it in held.items() if not it.closed} | {key: graph}
                 self.memory.know(graph, self._changing())
         elif graph is not None and self.memory.known.get(graph) != self._changing():
             graph = self._edited(key, graph)

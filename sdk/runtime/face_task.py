@@ -48,6 +48,7 @@ class LaneMemory:
 
     def __init__(self, lane: Lane) -> None:
         self.rooms = Rooms(lane.engine.device, moved=lane.forget_graphs)
+        self.token = object()  # whose graphs they are, in a lane that outlives this
         self.known: dict[Graph, Hashable] = {}  # graph -> what it was recorded with or edited to
         self._defined: dict[int, int] = {}  # address of inputs -> bytes that hold numbers
 

@@ -33,6 +33,7 @@ F64 = npt.NDArray[np.float64]
 
 KERNELS = ("crop_norm", "enlarge", "heatmap_decode", "image_tail", "luma_tail", "paste_gate", "paste_match", "paste")
 MOST_CROPS = 1024  # faces cut out in one launch: bounds the memory
+CLOSE_TIMEOUT_S = 60.0  # far longer than any frame takes
 MOST_PICTURE_BYTES = 256 << 20  # of pictures that are given one a face; more are cut on the host
 
 log = logging.getLogger("facetrt")
@@ -117,8 +118,9 @@ class GpuFaces:
     def __init__(self, device: Device, kernels: KernelSet, runners: dict[int, FaceRunner]) -> None:
         self.device, self.kernels = device, kernels
         self._runners = runners  # by id() of the network
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._idle: list[Slot] = []
+        self._busy = 0  # slots that are lent
         self._closed = False
 
     @classmethod
@@ -185,24 +187,35 @@ class GpuFaces:
         finally:
             self._give_back(slot)
 
-    def close(self) -> None:
-        """Free everything; twice is harmless."""
-        with self._lock:
+    def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
+        """Wait for the frames in work, then free everything; twice is harmless.
+
+        What a thread still uses after the timeout (it hangs, or was killed) is left alone.
+        """
+        with self._changed:
             self._closed = True
+            done = self._changed.wait_for(lambda: not self._busy, timeout_s)
             idle, self._idle = self._idle, []
         for slot in idle:
             slot.close()
+        if not done:
+            log.warning("closed while a thread had worked on a frame for over %.0f s", timeout_s)
+            return
         for runner in self._runners.values():
             runner.close()
         self.kernels.close()
 
     def _take(self) -> Slot:
-        with self._lock:
+        with self._changed:
             if self._closed:
                 raise BackendError("an open FaceEnhancer", "one after close()", "make a new one")
-            if self._idle:
-                return self._idle.pop()
-        return Slot(self.device)
+            self._busy += 1
+            slot = self._idle.pop() if self._idle else None
+        try:
+            return slot or Slot(self.device)
+        except BaseException:
+            self._done(None)
+            raise
 
     def _give_back(self, slot: Slot) -> None:
         """Wait for what was enqueued, also after an error, then keep the slot for the next frame."""
@@ -214,9 +227,14 @@ class GpuFaces:
         except BackendError as error:
             log.warning("the memory of a frame is given up: %s", str(error))
             usable = False
-        with self._lock:
-            usable = usable and not self._closed
-            if usable:
-                self._idle.append(slot)
+        usable = usable and not self._closed
         if not usable:
             slot.close()
+        self._done(slot if usable else None)
+
+    def _done(self, slot: Slot | None) -> None:
+        with self._changed:
+            self._busy -= 1
+            if slot is not None:
+                self._idle.append(slot)
+            self._changed.notify_all()
