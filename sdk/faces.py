@@ -44,7 +44,7 @@ class Face:
 
     def least(self, asked: float | None) -> float:
         """Confidence below which it is no face."""
-        return least_of(self.route.backend.spec, asked)
+        return asked if asked is not None else least_of(self.route.backend.spec, None)
 
 
 def least_of(spec: ModelSpec, asked: float | None) -> float:

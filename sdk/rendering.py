@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from sdk.cutting import pasted_there
 from sdk.image.paste import paste
+from sdk.image.points68 import COUNT
 from sdk.result import FaceResult
 
 __all__ = ["put_back"]
@@ -34,20 +35,26 @@ def put_back(
 
 
 def _same_size(results: Sequence[FaceResult]) -> list[list[FaceResult]]:
-    """Runs of neighbours whose pictures are of one size: paste() takes those in one call and keeps their order."""
+    """Runs of neighbours whose pictures are of one size, all with paste()'s landmarks or none: paste() takes those in
+    one call and keeps their order."""
     groups: list[list[FaceResult]] = []
     for result in results:
-        size = cast("U8", result.image).shape
-        if groups and cast("U8", groups[-1][0].image).shape == size:
+        if groups and _kind(groups[-1][0]) == _kind(result):
             groups[-1].append(result)
         else:
             groups.append([result])
     return groups
 
 
+def _kind(result: FaceResult) -> tuple[tuple[int, ...], bool]:
+    """Shape of the picture, and whether its points are those of the mask: other schemes (194, 19) leave the window."""
+    return cast("U8", result.image).shape, result.landmarks is not None and len(result.landmarks) == COUNT
+
+
 def _arrays(group: Sequence[FaceResult]) -> tuple[U8, F64, F32 | None]:
-    """Pictures [n, S, S, 3], maps to the frame [n, 2, 3] and, where all have them, landmarks [n, K, 2]."""
+    """Pictures [n, S, S, 3], maps to the frame [n, 2, 3] and, where the group has them, landmarks [n, 68, 2]."""
     images = np.stack([cast("U8", result.image) for result in group])
     maps = np.stack([result.crop_to_frame for result in group])
-    points = [result.landmarks for result in group if result.landmarks is not None]
-    return images, maps, np.stack(points) if len(points) == len(group) else None
+    if not _kind(group[0])[1]:
+        return images, maps, None
+    return images, maps, np.stack([cast("F32", result.landmarks) for result in group])

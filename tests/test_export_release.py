@@ -4,6 +4,7 @@ torch is the reference: a released network gives, through the SDK, the picture t
 """
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -37,9 +38,9 @@ LANDMARKS = ("jasrnet", "fsrnet", "fsrgan", "super_fan_64")
 RUN = {"part": "pixel", "packs": ["made_faces"], "batch": 2, "lr": 1e-4, "lr_sizes": [16], "steps": 7, "minutes": 0.1}
 
 
-def network(name):
+def network(name, config=None):
     torch.manual_seed(0)
-    return shaken(MODELS[PAPERS[name].model](SMALL[name]), by=0.02)
+    return shaken(MODELS[PAPERS[name].model](config or SMALL[name]), by=0.02)
 
 
 def checkpoint_of(name, folder):
@@ -82,8 +83,8 @@ BOX = [[40.0, 30.0, 72.0, 62.0]]
 class InTorch:
     """A network as a Backend: what FaceEnhancer does with its answers needs no export."""
 
-    def __init__(self, name):
-        self.model = network(name)
+    def __init__(self, name, config=None):
+        self.model = network(name, config)
         self.spec = self.model.spec(name)
 
     def run(self, batch):
@@ -115,6 +116,31 @@ def test_every_network_through_face_enhancer_on_a_photo(name, photo):
         assert told["no_landmarks"] == "mtun gives 4 maps of parts of the face, and no landmarks"
     else:
         assert result.components is None and told["no_landmarks"] == f"{name} gives a picture alone"
+
+
+def test_points_of_another_scheme_beside_the_usual_ones(photo):
+    """FSRNet with HELEN's 194 points and JASRNet with 68 in one frame: both are refined and both are painted."""
+    helen, usual = InTorch("fsrnet", config=replace(SMALL["fsrnet"], landmarks=194)), InTorch("jasrnet")
+    usual.spec = replace(usual.spec, lr_size=8)  # routed by size: the small face to it
+    usual.run = lambda batch: {"sr": np.zeros((len(batch), 3, 64, 64), np.float32), "heatmaps": peaks(len(batch))}
+    helen.run = lambda batch: {
+        "sr": np.zeros((len(batch), 3, 128, 128), np.float32),
+        "heatmaps": peaks(len(batch), 194),
+    }
+    boxes = [[40.0, 30.0, 72.0, 62.0], [10.0, 60.0, 18.0, 68.0]]
+    with FaceEnhancer([usual, helen], color="rgb", min_confidence=0.0) as enhancer:
+        results = enhancer.enhance(photo, boxes, box_kind="face")
+        rendered = enhancer.render(photo, results)
+    assert [len(result.landmarks) for result in results] == [194, 68]
+    assert (rendered[40:52, 50:62] != photo[40:52, 50:62]).mean() > 0.9, "the window itself is the mask"
+
+
+def peaks(count, points=68):
+    """Heatmaps [count, points, 16, 16], their peaks all over the map."""
+    maps = np.zeros((count, points, 16, 16), np.float32)
+    cells = np.random.default_rng(0).permutation(256)[:points]
+    maps[:, np.arange(points), cells // 16, cells % 16] = 1.0
+    return maps
 
 
 @pytest.mark.parametrize("name", RELEASED)
