@@ -75,6 +75,10 @@ def test_the_roofline_holds_layers_and_what_was_reached(result, rows, palette):
     layers = next(trace for trace in plot.traces if trace["name"].startswith("layers, fp32"))
     for x, y in zip(layers["x"], layers["y"], strict=True):
         assert y == pytest.approx(min(peak, x * bandwidth), rel=1e-3)  # each layer stands on its roof
+    probe = {**result.conditions.probe, "cache_gb_s": 2 * bandwidth}
+    cached = dataclasses.replace(result, conditions=dataclasses.replace(result.conditions, probe=probe))
+    lines = {trace["name"]: trace for trace in plots_limits.roofline(cached, model, rows, palette).traces}
+    assert lines["caches, fp32"]["y"][0] == pytest.approx(2 * lines["roof, fp32"]["y"][0], rel=1e-3)
     one = rows[0]
     limit = labels.limit_of(result, one)
     reached = next(trace for trace in plot.traces if trace["name"] == "sdk, fp32, ×1")

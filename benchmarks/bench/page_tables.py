@@ -10,6 +10,7 @@ from benchmarks.bench.results import Measurement, Model, Result
 Names = labels.Names
 TARGETS = {True: "good", False: "bad", None: "quiet"}
 MOST_LAYERS = 12
+UNITS = {"_gb_s": "GB/s", "_gflop_s": "GFLOP/s", "_gop_s": "GOP/s", "_mb": "MB", "_us": "µs"}  # of the probe's rates
 PERCENTILES = ("p50", "p90", "p99", "p99_9", "max", "mean")
 SOURCES = {"facetrt": "shipped with facetrt", "paper": "a paper's network", "foreign": "a network of others"}
 
@@ -76,18 +77,16 @@ def _card_more(result: Result, model: Model, rows: Sequence[Measurement], names:
 
 
 def ratios(result: Result, names: Names) -> str:
-    header = ["model", "ratio", "batch", "times", "interval", "A/A", "processor", "added", "verdict", "target"]
-    rows = [
-        [
+    header = ["model", "ratio", "batch", "times", "interval", "verdict", "target", "A/A", "processor", "added"]
+    rows: list[list[Cell]] = []
+    for r in result.ratios:
+        verdict, kind = labels.standing(r, names)
+        rows.append([
             Cell(names.model(r.fast)), Cell(labels.ratio_name(r, names), kind="wrap"), Cell(str(r.batch), r.batch),
-            Cell(labels.times(r.ratio), r.ratio), Cell(labels.interval(r)),
-            Cell(f"± {percent(r.control_spread)}", r.control_spread),
+            Cell(labels.times(r.ratio), r.ratio), Cell(labels.interval(r)), Cell(verdict, kind=kind),
+            Cell(labels.target(r), kind=TARGETS[r.met]), Cell(f"± {percent(r.control_spread)}", r.control_spread),
             Cell(labels.processor_times(r), r.processor_ratio), Cell(labels.added(r)),
-            Cell(labels.standing(r, names)[0], kind=labels.standing(r, names)[1]),
-            Cell(labels.target(r), kind=TARGETS[r.met]),
-        ]
-        for r in result.ratios
-    ]  # fmt: skip
+        ])  # fmt: skip
     return table(header, rows, models=[names.model(r.fast) for r in result.ratios])
 
 
@@ -250,6 +249,12 @@ def models(result: Result) -> str:
     return table(header, rows, models=[m.name for m in result.models])
 
 
+def _rate(name: str, value: float) -> str:
+    """ "copy_gb_s", 4.62 as "copy 4.62 GB/s"."""
+    suffix = next((suffix for suffix in UNITS if name.endswith(suffix)), "")
+    return f"{name.removesuffix(suffix).replace('_', ' ')} {significant(value)} {UNITS.get(suffix, '')}".rstrip()
+
+
 def machine_facts(result: Result) -> list[tuple[str, str]]:
     machine, gpu, jetson = result.conditions.machine, result.conditions.gpu, result.conditions.jetson
     probe = result.conditions.probe
@@ -259,7 +264,7 @@ def machine_facts(result: Result) -> list[tuple[str, str]]:
         ("Clock governor", machine.governor or "not told by the system"),
         ("Load", f"{machine.load_before:.2f} before, {machine.load_after:.2f} after"),
         ("System", f"{machine.system}, {machine.python if 'ython' in machine.python else f'Python {machine.python}'}"),
-        ("Probe", ", ".join(f"{name} {significant(value)}" for name, value in probe.items() if value is not None)),
+        ("Probe", ", ".join(_rate(name, value) for name, value in probe.items() if value is not None)),
     ]
     if gpu:
         clocks = ", ".join(f"{name} {mhz:.0f} MHz" for name, mhz in gpu.clocks_mhz.items())

@@ -118,10 +118,15 @@ def _roof(result: Result, limit: Limit, precision: str, colour: str, symbol: str
         ridge = peak / bandwidth
         ends = [layer.flop / layer.bytes for layer in layers] + [ridge / 30, ridge * 30]
         x = [min(ends), ridge, max(ends)]
-        traces.append({
-            "type": "scatter", "mode": "lines", "name": f"roof, {precision}", "x": rounded(x),
-            "y": rounded([x[0] * bandwidth, peak, peak]), "line": {"color": colour, "width": 2}, "hoverinfo": "skip",
-        })  # fmt: skip
+        look = {"type": "scatter", "mode": "lines", "hoverinfo": "skip"}
+        y = [x[0] * bandwidth, peak, peak]
+        line = {"color": colour, "width": 2}
+        traces.append({**look, "name": f"roof, {precision}", "x": rounded(x), "y": rounded(y), "line": line})
+        if cache := result.conditions.probe.get("cache_gb_s"):
+            near = [x[0], max(x[0], peak / cache), max(ridge, x[0])]  # what memory cannot feed, caches may
+            y = [min(peak, value * cache) for value in near]
+            dotted = {**line, "width": 1, "dash": "dot"}
+            traces.append({**look, "name": f"caches, {precision}", "x": rounded(near), "y": rounded(y), "line": dotted})
     if layers:
         told = [
             f"{label(layer.name)} ({label(layer.op)}): {layer.bound}, {significant(layer.floor_ms)} ms"

@@ -107,6 +107,7 @@ def sensors(result: Result) -> list[Plot]:
         seen = [(sample["t_s"], sample[key]) for sample in samples if key in sample and "t_s" in sample]
         seen = seen[:: max(1, len(seen) // MOST_SAMPLES)]
         name, _, unit = key.rpartition("_")
+        zero = {"rangemode": "tozero"} if unit in METERS else {}
         if unit in METERS:
             seen = [(t, (j - i) / (t - s)) for (s, i), (t, j) in pairwise(seen) if t > s]
         if len(seen) < 2:
@@ -117,7 +118,7 @@ def sensors(result: Result) -> list[Plot]:
             "y": rounded([value for _, value in seen]), "line": {"color": series_colour(i), "width": 1.5},
             "hovertemplate": "%{x:.1f} s: %{y:.4~g}<extra></extra>",
         }  # fmt: skip
-        layout = {"xaxis": axis("seconds since the start"), "yaxis": axis(SENSOR_UNITS.get(unit, unit))}
+        layout = {"xaxis": axis("seconds since the start"), "yaxis": axis(SENSOR_UNITS.get(unit, unit), **zero)}
         plots.append(Plot(printable(title), f"{len(samples)} readings.", [trace], layout, height=240))
     return plots
 
