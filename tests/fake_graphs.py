@@ -1,9 +1,10 @@
 """Captures and graphs of the fake driver, by CUDA's rules for stream capture in thread-local mode.
 
-While a thread captures: no waiting, no query, no allocating, freeing or loading of code by that thread (UNSUPPORTED,
-and the capture is spoilt); no waiting for work that is not in the graph (ISOLATION); a stream that waits for an event
-of the capture takes part in it and has to be waited for in turn (UNJOINED); a spoilt capture takes nothing more
-(INVALIDATED) until it is ended, by the thread that began it (WRONG_THREAD), and gives no graph.
+While a thread captures: no waiting, no query, no allocating, freeing or loading of code by that thread, not even of a
+kernel by its first launch (UNSUPPORTED, and the capture is spoilt); no waiting for work that is not in the graph
+(ISOLATION); a stream that waits for an event of the capture takes part in it and has to be waited for in turn
+(UNJOINED); a spoilt capture takes nothing more (INVALIDATED) until it is ended, by the thread that began it
+(WRONG_THREAD), and gives no graph.
 
 A graph runs its nodes in the order of their capture. Nodes hold the addresses that they were captured with: whatever
 was freed since is found when they run. Arguments of kernels may be changed in an executable graph as long as the graph

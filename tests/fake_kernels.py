@@ -37,7 +37,7 @@ class Modules:
     """The part of FakeCuda that loads and launches kernels."""
 
     def __init__(self):
-        self.modules, self.functions = {}, {}
+        self.modules, self.functions, self.loaded = {}, {}, set()
         self.launches = []  # (kernel, grid, block), as they ran
 
     def do_module_load_data(self, image):
@@ -53,6 +53,7 @@ class Modules:
         self.functions = {handle: one for handle, one in self.functions.items() if one[0] != module}
 
     def do_module_get_function(self, module, name):
+        self.refuse_while_capturing()
         if module not in self.modules or name.decode() not in entry_points():
             raise Failed("CUDA_ERROR_NOT_FOUND")
         handle = self.handle()
@@ -61,7 +62,10 @@ class Modules:
 
     def do_launch_kernel(self, function, gx, gy, gz, bx, by, bz, shared, stream, parameters, extra):  # noqa: PLR0913
         grid, block = (gx, gy, gz), (bx, by, bz)
+        if function not in self.loaded:  # lazily, at the first launch
+            self.refuse_while_capturing()
         work = self.kernel_work(function, grid, block, parameters)
+        self.loaded.add(function)
         self.launch(stream, work, kind="kernel", function=function, grid=grid, block=block)
 
     def kernel_work(self, function, grid, block, parameters):

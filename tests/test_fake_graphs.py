@@ -132,6 +132,18 @@ def test_kernels_of_a_graph_take_other_arguments(monkeypatch):
 
 
 @needs_compiler
+def test_a_kernel_that_was_never_launched_is_not_recorded(monkeypatch):
+    with fake_gpu.running(monkeypatch) as gpu:
+        strength, confidence = gpu.room((2,), np.float32), gpu.room((2,), np.float32)
+        gpu.kernels.prepare("paste_gate")
+        with pytest.raises(BackendError, match="CAPTURE_UNSUPPORTED"):
+            Graph(
+                gpu.stream,
+                lambda: paste_gate(gpu.kernels, None, strength=strength, confidence=confidence, stream=gpu.stream),
+            )
+
+
+@needs_compiler
 def test_a_kernel_whose_memory_was_freed_or_is_too_small_is_found(monkeypatch):
     with pytest.raises(AssertionError, match="paste_gate's strength"), fake_gpu.running(monkeypatch) as gpu:
         strength, confidence = gpu.room((2,), np.float32), gpu.room((2,), np.float32)

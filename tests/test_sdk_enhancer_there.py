@@ -6,6 +6,7 @@ import kernel_host
 import numpy as np
 import pytest
 from chain_host import BOXES, FRAME, LUMA, counted, engine, near, on_gpu, reference, same
+from onnx import numpy_helper
 from tiny_onnx import tiny_graph, tiny_spec
 
 from sdk.enhancer import FaceEnhancer
@@ -54,16 +55,42 @@ def reference_render(backend, frame, results):
         return cpu.render(frame, results)
 
 
-def test_results_that_do_not_fit_are_refused_as_on_the_cpu(backend):
+def test_results_that_are_not_finite_stay_out(backend):
     with FaceEnhancer(backend, min_confidence=0.1) as enhancer:
         (one,) = enhancer.enhance(FRAME, BOXES[:1], **CROP)
-        object.__setattr__(one, "landmarks", np.zeros((5, 2), np.float32))
-        with pytest.raises(InputError, match="landmarks"):
-            enhancer.render(FRAME, [one])
         object.__setattr__(one, "landmarks", np.full((68, 2), np.nan, np.float32))
         np.testing.assert_array_equal(enhancer.render(FRAME, [one]), FRAME)
         object.__setattr__(one, "crop_to_frame", np.full((2, 3), np.nan))
         np.testing.assert_array_equal(enhancer.render(FRAME, [one]), FRAME)
+
+
+@pytest.mark.parametrize("box_kind", ["crop", "landmarks"])
+def test_points_of_another_scheme_leave_the_window_as_mask(host, tmp_path, box_kind):
+    """Pasted in the graph, and after the host has looked at larger windows."""
+    proto, spec = with_points(tiny_graph(tiny_spec(8, 2, heatmap_size=8)), 19), points_spec(19)
+    backend, device = engine(tmp_path, spec=spec, proto=proto), Device(0)
+    boxes, kind = BOXES[1:3], dict(box_kind=box_kind)
+    with FaceEnhancer(backend, kernels=False, min_confidence=0.0) as cpu:
+        wanted = cpu.enhance(FRAME, boxes, **kind)
+        rendered = cpu.render(FRAME, wanted)
+    with FaceEnhancer(backend, min_confidence=0.0) as enhancer:
+        frame = on_gpu(host, device, FRAME)
+        same(enhancer.enhance_device(frame, boxes, **kind), wanted)
+        near(frame.copy_to_host(), rendered)
+        near(enhancer.render(FRAME, wanted), rendered)
+    backend.close()
+
+
+def points_spec(K):
+    return tiny_spec(8, 2, any_size=False, heatmap_size=8, heatmap_count=K, landmark_scheme="other")
+
+
+def with_points(proto, K):
+    """The first K of the maps."""
+    for one in proto.graph.initializer:
+        if one.name == "weights":
+            one.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(one)[:K].copy(), "weights"))
+    return proto
 
 
 def test_aligned_faces(host, backend):

@@ -51,7 +51,7 @@ def test_nothing_runs_before_the_stream_does(gpu):
 
 
 def test_launches_are_captured_into_graphs(gpu):
-    gpu.kernels.prepare("pixel_shuffle")
+    gpu.get(shuffle(gpu))  # loads the kernel
     planes, out = gpu.put(PLANES), gpu.room((2, 1, 6, 16), np.float16)
     graph = Graph(
         gpu.stream,
@@ -60,7 +60,7 @@ def test_launches_are_captured_into_graphs(gpu):
     for _ in range(3):
         graph.launch()
     gpu.stream.synchronize()
-    assert len(gpu.cuda.launches) == 3
+    assert len(gpu.cuda.launches) == 4
     graph.close()
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sdk.errors import BackendError
+from sdk.image.points68 import COUNT
 from sdk.result import FaceResult, FaceStatus
 from sdk.runtime.face_runner import FaceArrays, PictureThere
 from sdk.runtime.face_task import Paint, Task
@@ -28,6 +29,7 @@ from sdk.runtime.protocol import Backend
 __all__ = ["CameraFrame", "borrowed"]
 
 U8 = npt.NDArray[np.uint8]
+F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
 
@@ -120,8 +122,8 @@ class CameraFrame(FrameOnGpu):
         for i, (_, there) in enumerate(group):
             self._faces.device.copy(faces.pointer + i * there.size_bytes, there.pointer, there.size_bytes, stream)
         maps = np.stack([result.crop_to_frame for result, _ in group]).astype(np.float32)
-        points = [result.landmarks for result, _ in group if result.landmarks is not None]
-        marks = rooms.put(f"marks {number}", np.stack(points), stream=stream) if len(points) == count else None
+        points = [result.landmarks for result, _ in group if _has_mask(result)]
+        marks = rooms.put(f"marks {number}", np.stack(cast("list[F32]", points)), stream=stream) if points else None
         paste(
             self._faces.kernels,
             self.frames[0],
@@ -147,11 +149,20 @@ def _lent(faces: GpuFaces, slot: Slot, array: object) -> DeviceArray:
 
 
 def _runs(pairs: Sequence[tuple[FaceResult, PictureThere]]) -> list[list[tuple[FaceResult, PictureThere]]]:
-    """Runs of neighbours whose pictures are of one size: each is pasted in one call, in order."""
+    """Runs of neighbours of one size, all with a mask's points or none: each is pasted in one call, in order."""
     runs: list[list[tuple[FaceResult, PictureThere]]] = []
     for pair in pairs:
-        if runs and runs[-1][0][1].size == pair[1].size:
+        if runs and _kind(runs[-1][0]) == _kind(pair):
             runs[-1].append(pair)
         else:
             runs.append([pair])
     return runs
+
+
+def _kind(pair: tuple[FaceResult, PictureThere]) -> tuple[int, bool]:
+    return pair[1].size, _has_mask(pair[0])
+
+
+def _has_mask(result: FaceResult) -> bool:
+    """Are its points those of paste()'s mask? Others, and none, leave the window."""
+    return result.landmarks is not None and len(result.landmarks) == COUNT

@@ -73,7 +73,7 @@ class FaceChain:
         self.input, self.sr = self.tensors[engine.source.name], self.tensors["sr"]
         self.maps = self.tensors["heatmaps"] if spec.heatmap_kind == "landmarks" else None
         K = 0 if self.maps is None else self.maps.shape[1]
-        self.painted = task.paint is not None and (self.maps is None or K == COUNT)
+        self.painted = task.paint is not None
         rows = part.rows
         given = dict(count=((1,), np.int32), windows=((rows, 4), np.float32), cells=((rows, 2, 3), np.float32))
         self.given = Packed(self.rooms, "given", {**given, "maps": ((rows, 2, 3), np.float32)}, stream=self.stream)
@@ -90,7 +90,8 @@ class FaceChain:
             self._cut(self.kernels)
         key = (self.memory.token, *self._shape())
         graph = self.bucket.longer.get(key)
-        if graph is None and self.bucket.recordable:
+        ready = (self.bucket.shape, *key) in self.memory.ran  # code may not be loaded in a recording
+        if graph is None and ready and self.bucket.recordable:
             graph = self.bucket.record(lambda: self._steps(self.kernels), editable=True)
             if graph is not None:
                 held = self.bucket.longer
@@ -100,6 +101,7 @@ class FaceChain:
             graph = self._edited(key, graph)
         if graph is None:
             self._steps(self.kernels)
+            self.memory.ran.add((self.bucket.shape, *key))
         else:
             graph.launch()
 
@@ -215,7 +217,7 @@ class FaceChain:
             there["maps"],
             placed=self.placed,
             stream=stream,
-            landmarks=self.points,
+            landmarks=self.points if self.points is not None and self.points.shape[1] == COUNT else None,
             strength=self.strengths,
             count=there["count"],
         )

@@ -50,6 +50,7 @@ class LaneMemory:
         self.rooms = Rooms(lane.engine.device, moved=lane.forget_graphs)
         self.token = object()  # whose graphs they are, in a lane that outlives this
         self.known: dict[Graph, Hashable] = {}  # graph -> what it was recorded with or edited to
+        self.ran: set[Hashable] = set()  # chains that have run by single launches, which loads their kernels
         self._defined: dict[int, int] = {}  # address of inputs -> bytes that hold numbers
 
     def define(self, lane: Lane, address: int, size_bytes: int) -> None:
