@@ -123,11 +123,12 @@ def _sound(
     frame_hw: tuple[int, int],
 ) -> npt.NDArray[np.bool_]:
     """[N]: has _why_invalid() nothing to say?"""
-    usable = np.isfinite(boxes).all(axis=1)
-    usable &= (np.abs(np.where(usable[:, None], boxes, 0.0)) <= MAX_COORDINATE_PX).all(axis=1)
-    usable &= (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-    usable[usable] = inside_fraction(boxes[usable], frame_hw) > 0
-    return usable
+    within = np.isfinite(boxes) & (np.abs(boxes) <= MAX_COORDINATE_PX)  # [N, 4]
+    wide_and_high = boxes[:, 2:] > boxes[:, :2]  # [N, 2]
+    index = np.flatnonzero(np.concatenate([within, wide_and_high], axis=1).all(axis=1))
+    sound = np.zeros(len(boxes), np.bool_)
+    sound[index] = inside_fraction(boxes[index], frame_hw) > 0
+    return sound
 
 
 def _why_invalid(

@@ -9,11 +9,13 @@ Exit codes: 0 measured (compare: the same or better), 1 nothing was measured (co
 """
 
 import argparse
+import contextlib
 import shlex
 import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -60,9 +62,9 @@ def _measure(words: list[str]) -> int:
 
     check_names(options.rivals)
     history = [results.load(path) for path in options.history]
-    signal.signal(signal.SIGTERM, _as_interrupt)
     session = Session(options, shlex.join([PROGRAM, *words]), say=_progress(quiet=options.quiet))
-    result = session.run()
+    with _terminable():
+        result = session.run()
     problems = _write(result, options, history)
     if not result.complete:
         return INTERRUPTED
@@ -125,9 +127,21 @@ def _progress(*, quiet: bool) -> Callable[[str], None]:
     return say
 
 
-def _as_interrupt(number: int, frame: object) -> None:
-    """SIGTERM, as time limits send it, ends a run as Ctrl-C does."""
-    raise KeyboardInterrupt
+@contextlib.contextmanager
+def _terminable() -> Generator[None, None, None]:
+    """Inside, SIGTERM, as time limits send it, ends a run as Ctrl-C does (in the main thread, where signals arrive)."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _compare(words: list[str]) -> int:

@@ -50,7 +50,7 @@ class Session:
         with Watch(gpu=gpu, power=self.options.power) as watch:
             self._watch = watch
             try:
-                with memory_limit():
+                with memory_limit() if gpu is None else contextlib.nullcontext():  # CUDA reserves memory as it likes
                     self._all()
                 complete = True
             except KeyboardInterrupt:
