@@ -15,8 +15,9 @@ from paper_recipes import small
 from test_training_train_paper import command, train
 
 from sdk.errors import InputError, ModelError, OutputError
-from training import checkpoint
+from training import checkpoint, starting
 from training import train as training_train
+from training.data.examples import make_examples
 from training.train import main
 
 
@@ -131,7 +132,7 @@ def test_a_file_that_cannot_be_written_is_named_and_the_checkpoint_stays(blocked
 
 KILLED = """
 import os, signal, torch
-from training import checkpoint
+from training import checkpoint, starting
 whole = torch.save
 saves = []
 def half(payload, path):
@@ -168,3 +169,31 @@ def test_the_wrong_kind_of_init(face_pack, tmp_path):
     assert train(small("srresnet_x4", face_pack), tmp_path / "sr", steps=1)
     with pytest.raises(InputError, match="a checkpoint of 'jasrnet' to start from; got one of 'srresnet'"):
         train(small("jasrnet", face_pack), tmp_path / "x", steps=1, init=tmp_path / "sr" / "srresnet_x4.pt")
+
+
+def test_two_trainings_do_not_share_a_folder(face_pack, tmp_path, monkeypatch):
+    """Each would overwrite the other's checkpoints, and a half-written one be renamed by the other."""
+    monkeypatch.setattr(starting, "LOCK_S", 0.1)
+    recipe = small("srresnet_x4", face_pack)
+    with starting.alone(tmp_path / "run"), pytest.raises(InputError, match="another process that trains into"):
+        train(recipe, tmp_path / "run", steps=1)
+    assert train(recipe, tmp_path / "run", steps=1)
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="a folder to write to"):
+        train(recipe, tmp_path / "file", steps=1)
+
+
+def test_points_that_cannot_be_are_listed_where_faces_are_cut_by_them(face_pack):
+    """On one spot, far outside, and so wide that the crop would take all memory."""
+    points = dict(np.load(face_pack / "landmarks.npz"))
+    points["pts68"][1] = 40.0
+    points["pts68"][2] += 500.0
+    points["pts68"][4, 0] = 1e9
+    np.savez(face_pack / "landmarks.npz", **points)
+    examples = make_examples("jasrnet", [str(face_pack)], 0, report=lambda text: None)
+    assert [(entry.line, entry.reason[:7]) for entry in examples.skips.entries] == [
+        (3, "face_01"),
+        (4, "face_02"),
+        (6, "face_04"),
+    ]
+    assert len(examples) == 5

@@ -87,15 +87,15 @@ def test_other_times_are_refused(text):
 def test_a_budget_is_kept_and_told(face_pack, tmp_path):
     recipe, said = small("srresnet_x4", face_pack), []
     recipe = replace(recipe, stages=(replace(recipe.stages[0], epochs=1e6),))
-    begun = time.monotonic()
-    assert train(recipe, tmp_path, said, budget="4s")
-    assert time.monotonic() - begun < 30
+    begun = time.process_time()
+    assert train(recipe, tmp_path, said, budget="2s")
+    assert time.process_time() - begun < 15  # of processor time: other load costs nothing
     plan = checkpoint.load(tmp_path / "pixel" / "last.pt")["plan"]
-    assert plan["budget_s"] == 4.0 and plan["paper_steps"] == 4_000_000
-    assert 1 <= plan["steps"] <= 4.0 / plan["seconds_a_step"]
+    assert plan["budget_s"] == 2.0 and plan["paper_steps"] == 4_000_000
+    assert 1 <= plan["steps"] <= 2.0 / plan["seconds_a_step"]
     assert plan["share"] == pytest.approx(plan["steps"] / 4_000_000)
     assert any("% of the paper's schedule" in text for text in said)
-    assert train(recipe, tmp_path, budget="4s")  # done: nothing is measured again
+    assert train(recipe, tmp_path, budget="2s")  # done: nothing is measured again
     with pytest.raises(InputError, match="began with"):
         train(recipe, tmp_path, budget="9s")
 

@@ -1,16 +1,19 @@
 """What a run of a paper's recipe starts from: the weights of another checkpoint, or its own to go on with."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from sdk.errors import InputError, ModelError
+from sdk.errors import BuildError, InputError, ModelError
+from sdk.runtime.file_lock import locked
 from training.loop import plain
 from training.recipes.stage import PaperRecipe, Stage
 
+LOCK_S = 3.0  # longer than a killed run's --workers outlive it
 PLACES = {  # (model of a checkpoint, model to train): where its weights go
     ("fan", "super_fan"): "fan.",
     ("super_fan_generator", "super_fan"): "generator.",
@@ -63,6 +66,25 @@ def check_same_run(saved: Mapping[str, Any], asked: Mapping[str, Any], *, path: 
         if name not in known or known[name] != value:
             expected = f"{name}={known.get(name)!r} as in the run of {path}"
             raise InputError(expected, repr(value), "give another --out for another run")
+
+
+@contextmanager
+def alone(folder: Path) -> Generator[None, None, None]:
+    """Nobody else trains into `folder` meanwhile: two would overwrite each other's checkpoints. Raises InputError.
+
+    The lock dies with its process, however that ends.
+    """
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(folder / ".lock", timeout_s=LOCK_S, on_wait=lambda: None))
+        except OSError as error:
+            got = f"{folder} ({error.strerror})"
+            raise InputError("a folder to write to", got, "give another --out") from error
+        except BuildError as error:
+            got = f"another process that trains into {folder}"
+            raise InputError("a folder of its own for each training", got, "wait, or give another --out") from error
+        yield
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import math
 from argparse import Namespace
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from training.paper_run import PaperRun
 from training.paper_task import PaperTask
 from training.recipes.stage import PaperRecipe, Stage
 from training.schedule import Plan, clock, paper_steps, seconds
-from training.starting import check_kind, check_order
+from training.starting import alone, check_kind, check_order
 
 MEASURED_STEPS = 3  # after one that is not counted
 VALIDATIONS = 10  # in a run, unless they cost more than a tenth of its budget
@@ -35,6 +36,19 @@ def train_recipe(
     Raises InputError, ModelError, OutputError, and FloatingPointError when a loss is not finite.
     """
     device = _device(args.device)
+    with alone(folder) if processes.rank() == 0 else nullcontext():
+        return _train_stages(recipe, folder, args, device=device, report=report, should_stop=should_stop)
+
+
+def _train_stages(
+    recipe: PaperRecipe,
+    folder: Path,
+    args: Namespace,
+    *,
+    device: torch.device,
+    report: Report,
+    should_stop: Callable[[], bool],
+) -> bool:
     own_report = report if processes.rank() == 0 else lambda text: None
     recipe = with_changes(recipe, args)
     check_options(recipe, args)

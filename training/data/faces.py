@@ -81,6 +81,9 @@ def _cut(
         box = landmark_box(known[None])
         picture, windows = cut_face(rule, photo, box[0]), face_windows(rule, box)
         window = windows[0]
+        if not inside_fraction(windows, (height, width))[0] > 0:
+            got = f"points of {row['id']} beyond its {width} x {height}"
+            raise InputError("a face inside its picture", got, "correct landmarks.npz, or leave it out")
         points = apply_affine(known[None], invert_affine(window_affine(windows, size=side)))[0]
     else:
         picture = resize(photo, (side, side)).astype(np.uint8)

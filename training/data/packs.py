@@ -51,7 +51,11 @@ class Pack:
     def picture(self, row: dict[str, str], *, column: str = "file") -> npt.NDArray[np.uint8]:
         """RGB uint8 [H,W,3] of one row."""
         path = self.root / row[column]
-        bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        try:
+            bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        except cv2.error as error:  # beyond its limit of pixels, or of memory
+            reason = str(error).strip().splitlines()[0]
+            raise InputError(f"a readable picture at {path}", reason, "reduce it, or leave it out") from error
         if bgr is None:
             raise InputError(f"a readable picture at {path}", "none", f"unpack {self.name} again")
         return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
