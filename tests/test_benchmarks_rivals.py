@@ -1,5 +1,6 @@
 """Rivals compute what they claim to: the same network, the same points, the same faces in the frame."""
 
+import dataclasses
 import json
 import stat
 
@@ -7,14 +8,16 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from small_network import save_small
+from small_network import save_small, small_spec
 from tiny_onnx import save_tiny, tiny_spec
 
 from benchmarks.bench.model_files import resolve
 from benchmarks.bench.options import Options
 from benchmarks.bench.scenarios import Point, measure
+from benchmarks.bench.workload import faces_batch
 from benchmarks.rivals import listing, ort_session, plain_faces, torch_graph
 from benchmarks.rivals.face_by_face import PasteRunner
+from benchmarks.rivals.openvino_ways import OpenVinoRunner
 from benchmarks.rivals.torch_ways import TorchRunner
 from benchmarks.rivals.trtexec import TrtexecRunner
 from sdk.errors import BackendError, InputError, MissingPackageError
@@ -165,3 +168,18 @@ def test_rivals_by_name(tmp_path):
             with pytest.raises((BackendError, MissingPackageError)) as caught:
                 rival()
             assert caught.value.remedy
+
+
+def test_openvino_computes_what_onnxruntime_does(tmp_path):
+    pytest.importorskip("openvino", reason="OpenVINO, of the extra rivals")
+    save_small(tmp_path / "small.onnx")
+    runner = OpenVinoRunner(resolve(str(tmp_path / "small.onnx")), threads=1)
+    batch = faces_batch(small_spec(), 3)
+    expected = ort_session.open_session(tmp_path / "small.onnx").run(["sr", "heatmaps"], {"lr": batch})
+    found = runner.query(3)()
+    for want, got in zip(expected, (found["sr"], found["heatmaps"]), strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-4)
+    assert runner.subject.id == "small/openvino-cpu/fp32/openvino/engine"
+    (tmp_path / "bad.onnx").write_bytes(b"no network")
+    with pytest.raises(BackendError, match="OpenVINO to open"):
+        OpenVinoRunner(dataclasses.replace(resolve(str(tmp_path / "small.onnx")), path=tmp_path / "bad.onnx"))
