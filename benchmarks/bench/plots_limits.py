@@ -103,9 +103,7 @@ def roofline(result: Result, model: Model, rows: Sequence[Measurement], palette:
         return None
     x, y = ([value for trace in traces for value in trace[name]] for name in ("x", "y"))
     layout = {"xaxis": axis("FLOP a byte moved", log=x), "yaxis": axis("GFLOP a second", log=y)}
-    note = (
-        "Lines: the machine's memory and arithmetic. Small marks: layers at their limit. Large marks: measured medians."
-    )
+    note = "Lines: memory and arithmetic; dotted: caches. Small marks: layers at their limit. Large: measured."
     return Plot("Roofline", note, traces, layout, height=400)
 
 

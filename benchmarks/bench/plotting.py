@@ -8,7 +8,6 @@ reads a few HTML tags in its labels.
 import base64
 import gzip
 import html
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ STEPS = ((1.0, (1, 1.5, 2, 3, 5, 7)), (2.2, (1, 2, 5)), (3.2, (1, 3)), (math.inf
 LINE = 26  # characters of a line of an axis label
 DASHES = ("solid", "dot", "dash", "dashdot", "longdash")
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross")
+NO_TEMPLATE: dict[str, Any] = {"layout": {}}  # Plotly's own looks are slow to copy, and the page has its own
 SIGNIFICANT = 5  # digits of a number in a plot; keeps the page small
 
 
@@ -43,19 +43,17 @@ class Plot:
     height: int = 340  # CSS pixels
 
     def to_json(self) -> dict[str, Any]:
-        """{"data": [...], "layout": {...}} without Plotly's template."""
+        """{"data": [...], "layout": {...}}, which Plotly has looked through."""
         check_plotting()
         import plotly.graph_objects as go
 
+        layout = {**self.layout, "height": self.height}
         try:
-            figure = go.Figure(data=list(self.traces), layout={**self.layout, "height": self.height})
+            go.Figure(data=list(self.traces), layout={**layout, "template": NO_TEMPLATE})
         except ValueError as error:
-            raise InputError(
-                f"values that Plotly takes in {self.title}", str(error)[:300], "correct the plot"
-            ) from error
-        content: dict[str, Any] = json.loads(figure.to_json() or "{}")
-        content["layout"].pop("template", None)
-        return content
+            expected = f"values that Plotly takes in {self.title}"
+            raise InputError(expected, str(error)[:300], "correct the program that makes the plot") from error
+        return {"data": list(self.traces), "layout": layout}
 
 
 def check_plotting() -> None:
