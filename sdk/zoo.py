@@ -120,7 +120,7 @@ def _in_folders(name: str) -> Path:
     for folder in folders:
         if _is_file(folder / f"{name}.onnx"):
             return folder / f"{name}.onnx"
-    looked = ", ".join(f"{folder}{'' if folder.is_dir() else ' (no such folder)'}" for folder in folders)
+    looked = ", ".join(f"{folder}{'' if os.path.isdir(folder) else ' (no such folder)'}" for folder in folders)
     got = f"none: no {name}.onnx in {looked}"
     here = f"here are {', '.join(available_names())}"
     if name in POINTS_ALONE:
