@@ -10,7 +10,7 @@ from test_training_paper_run import prepared, silent, started
 from test_training_train_paper import arguments, train
 
 from sdk.errors import InputError
-from training import checkpoint
+from training import checkpoint, train_paper
 from training.recipes.papers import PAPERS
 from training.schedule import clock, learning_rate
 from training.train_paper import with_changes
@@ -72,6 +72,47 @@ def test_a_budget_on_a_cpu_counts_work_and_no_waiting(threads, monkeypatch):
 
 def test_a_budget_on_a_gpu_counts_all_time():
     assert clock(torch.device("cuda")) is time.monotonic
+
+
+@pytest.mark.parametrize(
+    ("validation_s", "every", "steps", "validations"),
+    [
+        (1.0, None, 1000 - 5 - 10, 10),  # a step takes 1 s; four of them and a validation are measured
+        (40.0, None, 1000 - 4 - 3 * 40, 2),  # no more than a tenth of the budget, here 2 of 40 s and the measured one
+        (700.0, None, 1, 1),  # a budget that is hardly enough for one
+        (4.0, 4, (1000 - 8) // 2, 10),  # as often as asked for: every step costs one second more
+    ],
+)
+def test_validations_take_a_tenth_of_a_budget_at_most(
+    validation_s, every, steps, validations, face_pack, tmp_path, monkeypatch
+):
+    recipe, stage, task = prepared("srresnet_x4", "pixel", face_pack)
+    passed = [0.0]
+
+    def takes(seconds: float):
+        return lambda *arguments: passed.__setitem__(0, passed[0] + seconds)
+
+    monkeypatch.setattr(train_paper, "clock", lambda device: lambda: passed[0])
+    monkeypatch.setattr(train_paper.PaperRun, "advance", takes(1.0))
+    monkeypatch.setattr(task, "validate", takes(validation_s))
+    monkeypatch.setattr(task, "sample", takes(0.0))
+    plan = train_paper.make_plan(
+        recipe, stage, task, arguments(budget="1000s", validate_every=every), full=10**6, share=1.0, initial=None,
+        run_args={"seed": 0, "device": torch.device("cpu")},
+    )  # fmt: skip
+    assert (plan.steps, plan.validations) == (steps, validations)
+
+
+def test_a_plan_from_before_or_after_this_version_is_read(face_pack, tmp_path):
+    recipe = small("srresnet_x4", face_pack)
+    assert not train(recipe, tmp_path, steps=4, stop_after=1)
+    path = tmp_path / "pixel" / "last.pt"
+    saved = checkpoint.load(path)
+    del saved["format"], saved["plan"]["validations"]
+    saved["plan"]["later"] = 3
+    checkpoint.save(path, saved)
+    assert train(recipe, tmp_path)
+    assert checkpoint.load(path)["step"] == 4
 
 
 def test_bfloat16_runs_channels_last_keeps_float32_and_goes_on_bit_for_bit(face_pack, tmp_path):

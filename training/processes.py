@@ -1,8 +1,8 @@
 """Several processes that share each batch: `torchrun --nproc-per-node 2 -m training.train --recipe jasrnet`.
 
 Each takes every n-th example of the batch, and gradients are averaged, so that losses that are means over the batch
-give what one process would compute, up to rounding; batch norm takes the statistics of all (training.sync_norm). Dropout
-and the penalty's mix are drawn by each process for itself. Process 0 writes files.
+give what one process would compute, up to rounding; batch norm takes the statistics of all (training.sync_norm).
+Dropout and the penalty's mix are drawn by each process for itself. Process 0 writes files.
 """
 
 import os

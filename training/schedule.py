@@ -26,6 +26,7 @@ class Plan:
     paper_steps: int  # the paper's epochs on these pictures
     seconds_a_step: float | None = None  # as measured; None: no budget was given
     budget_s: float | None = None  # of this stage
+    validations: int = 10  # evenly over the run, the last at its end
 
     def as_dict(self) -> dict[str, float | None]:
         return {**vars(self), "share": self.steps / self.paper_steps}

@@ -4,7 +4,7 @@ import math
 from argparse import Namespace
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from training.schedule import Plan, clock, paper_steps, seconds
 from training.starting import alone, check_kind, check_order
 
 MEASURED_STEPS = 3  # after one that is not counted
-VALIDATIONS = 10  # in a run, unless they cost more than a tenth of its budget
+VALIDATED_SHARE = 0.1  # of a budget at most, but for the last validation
 LABELLED = {"fan": "only", "jasrnet": "half", "fsrnet": "half", "mtun": "half"}  # by heatmap loss
 SMALLEST_BATCH = {"mtun": 2}  # batch norm on maps of one cell
 Report = Callable[[str], None]
@@ -205,7 +205,9 @@ def _fit(
     told = f"{plan.steps} steps, {100 * plan.steps / full:.2g} % of the paper's schedule on these pictures"
     report(f"{told}; lr and its changes are scaled to that\n")
     run = PaperRun(recipe, stage, folder, plan=plan, initial=initial, report=report, **run_args)
-    every = min(args.validate_every or 1000, max(1, plan.steps // VALIDATIONS))
+    every = args.validate_every or math.ceil(plan.steps / plan.validations)
+    if plan.budget_s is None:
+        every = min(every, 1000)
     run.fit(task, validate_every=every, report=report, should_stop=should_stop)
     processes.wait()
     done = run.step >= run.steps
@@ -215,8 +217,8 @@ def _fit(
 
 def _saved_plan(saved: dict[str, Any], args: Namespace, share: float) -> Plan:
     """The plan that a run began with, or a longer or shorter one by --steps. Raises InputError: another budget."""
-    told = {key: value for key, value in saved["plan"].items() if key != "share"}
-    plan = Plan(**told)
+    known = {field.name for field in fields(Plan)}
+    plan = Plan(**{key: value for key, value in saved["plan"].items() if key in known})
     if args.steps is not None:
         return replace(plan, steps=max(1, round(share * args.steps)))
     if args.budget is not None and not math.isclose(plan.budget_s or 0.0, share * seconds(args.budget), rel_tol=1e-6):
@@ -259,6 +261,10 @@ def make_plan(
     task.validate(trial.average.eval())
     task.sample(trial.average)
     validation_s = processes.largest_of(now() - begun)
-    left = processes.largest_of(budget_s - (now() - started)) - VALIDATIONS * validation_s
-    steps = min(full, max(1, int(left / step_s)))
-    return Plan(steps, full, seconds_a_step=step_s, budget_s=budget_s)
+    left = budget_s - processes.largest_of(now() - started)
+    if args.validate_every:
+        steps = left / (step_s + validation_s / args.validate_every)
+        return Plan(min(full, max(1, int(steps))), full, step_s, budget_s)
+    count = max(1, min(Plan.validations, int(VALIDATED_SHARE * budget_s / validation_s)))
+    steps = int((left - count * validation_s) / step_s)
+    return Plan(min(full, max(1, steps)), full, step_s, budget_s, count)

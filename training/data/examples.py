@@ -23,6 +23,7 @@ from training.data.pipelines import Pipeline, pipeline
 MAX_PIXELS = 120_000_000  # of all pictures at all scales, held in memory as truth and input, 4 bytes each
 TRAINING_SETS = ("", "T91", "BSDS200")  # splits that are sets to learn from, without one to validate on
 HELD_OUT = 20  # every so many pictures of an archive without splits is kept for validation
+WHOLE_PICTURES = 8  # validated on: each costs SRINC more than a step of training
 PATCH_FILTERS = ("drop_smooth", "drop_sharp", "none")
 
 
@@ -142,7 +143,7 @@ class PatchExamples:
                 picture = self._read(pack, row)
                 for scale in rule.scales if picture is not None else ():
                     places += self._take(degrade_pair(rule, picture, rng, scale=scale, augment=False))
-            for row in held[:20]:
+            for row in held[:WHOLE_PICTURES]:
                 picture = self._read(pack, row)
                 if picture is not None:
                     self.held_out.append(degrade_pair(rule, picture, rng, scale=rule.scales[-1], augment=False))
