@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.bench.page import write_page
 
-pytestmark = pytest.mark.skipif(chromium.found() is None, reason="no Chromium on PATH")
+pytestmark = pytest.mark.skipif(chromium.found() is None, reason="no Chromium on PATH; apt-get install chromium")
 WIDTHS = {"desktop": 1280, "phone": 390}
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 VISIBLE = "[...document.querySelectorAll('.canvas')].filter(one => one.offsetParent !== null)"

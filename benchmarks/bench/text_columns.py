@@ -50,5 +50,3 @@ def laid_out(columns: Sequence[Column], wide: int, paint: Paint, *, kinds: Seque
     if kinds:
         rows = [paint(kind, row) if kind else row for kind, row in zip(kinds, rows, strict=True)]
     return "\n".join([paint("quiet", line([column.title for column in kept])), *rows])
-
-
