@@ -168,6 +168,19 @@ def test_faces_of_low_confidence_stay_out_of_the_frame(host, backend):
             near(frame.copy_to_host(), enhancer.render(FRAME, found))
 
 
+def test_the_host_looks_at_large_windows_in_one_go(host, backend):
+    """Two cuts and a copy of pictures however many faces; then pasted by two launches."""
+    device, (wanted, rendered) = Device(0), reference(backend, BOXES)
+    with FaceEnhancer(backend, min_confidence=0.1) as enhancer:
+        for _ in range(3):
+            frame = on_gpu(host, device, FRAME)
+            calls = counted(host.cuda)
+            same(enhancer.enhance_device(frame, BOXES), wanted)
+        assert calls.of("cuLaunchKernel") == 4 and calls.of("cuGraphLaunch") == 2
+        assert calls.of("cuStreamSynchronize") == 2 + 2 + 1 + 1, "passes, cuts, pictures, the frame"
+        near(frame.copy_to_host(), rendered)
+
+
 def test_enhancers_come_and_go_round_a_network_that_stays(host, backend):
     """What one recorded is gone with it, and none takes a graph of another for its own."""
     wanted = reference(backend, BOXES[:1], **CROP)[0]
@@ -195,13 +208,13 @@ def test_closing_waits_for_the_frames_in_work(host, backend, caplog):
 
     def slow(*all_, **rest):
         begun.set()
-        going.wait(5)
+        going.wait(60)
         return real(*all_, **rest)
 
     enhancer._gpu.runner(backend).run = slow
     with ThreadPoolExecutor(2) as pool:
         frame = pool.submit(enhancer.enhance, FRAME, detector, **CROP)
-        assert begun.wait(5)
+        assert begun.wait(60)
         closing = pool.submit(enhancer.close)
         assert not closing.done()
         going.set()

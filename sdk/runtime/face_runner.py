@@ -47,10 +47,12 @@ class FaceArrays:
 
 
 class PictureThere:
-    """One face's picture on the GPU, complete: row `row` of [n, S, S, 3] uint8."""
+    """One face's picture on the GPU, complete: a row of a batch [n, S, S, 3] uint8."""
 
-    def __init__(self, batch: DeviceArray, row: int, *, bgr: bool) -> None:
+    def __init__(self, batch: DeviceArray, row: int, *, bgr: bool, fetched: dict[DeviceArray, U8]) -> None:
+        """fetched: what the pictures of the batch share: its copy on the host, once one was asked for."""
         self.batch, self.row, self.bgr = batch, row, bgr
+        self._fetched = fetched
 
     @property
     def size(self) -> int:
@@ -66,10 +68,11 @@ class PictureThere:
         return self.size * self.size * 3
 
     def host(self) -> U8:
-        """A copy on the host, [S, S, 3] RGB; waits for it."""
-        shape = self.batch.shape[1:]
-        found = DeviceArray(self.batch.device, self.pointer, shape, np.uint8, owner=self.batch).copy_to_host()
-        return np.ascontiguousarray(found[..., ::-1]) if self.bgr else found
+        """A copy on the host, [S, S, 3] RGB; waits for the whole batch the first time."""
+        if self.batch not in self._fetched:
+            self._fetched[self.batch] = self.batch.copy_to_host()
+        found = self._fetched[self.batch][self.row]
+        return np.ascontiguousarray(found[..., ::-1] if self.bgr else found).copy()
 
 
 def why_not(backend: TrtBackend) -> str:
@@ -164,7 +167,10 @@ class FaceRunner:
         own = {name: array.copy() for name, array in fetched.items()}
         there: tuple[PictureThere, ...] = ()
         if task.keep and chain.images is not None:
-            there = tuple(PictureThere(chain.images, i, bgr=task.bgr) for i in range(count))
+            shared: dict[DeviceArray, U8] = {}
+            shape = (count, *chain.images.shape[1:])
+            batch = DeviceArray(lane.engine.device, chain.images.pointer, shape, np.uint8, owner=chain.images)
+            there = tuple(PictureThere(batch, i, bgr=task.bgr, fetched=shared) for i in range(count))
         found = FaceArrays(
             None,
             None,
