@@ -153,6 +153,14 @@ def test_a_run_goes_on_with_the_init_it_began_with(face_pack, tmp_path):
     assert train(gan, tmp_path / "gan", steps=1, init=init)
 
 
+def test_a_finished_run_is_not_passed_off_as_another(face_pack, tmp_path):
+    recipe = small("srresnet_x4", face_pack)
+    assert train(recipe, tmp_path, steps=1) and train(recipe, tmp_path, steps=1)
+    for more, words in (({"lr_times": 2.0}, "lr="), ({"batch": 4}, "batch=2"), ({"seed": 4}, "seed=3")):
+        with pytest.raises(InputError, match=f"{words}.* as in the run of"):
+            train(recipe, tmp_path, steps=1, **more)
+
+
 def test_which_stages_an_init_takes_the_place_of(face_pack):
     gan, alone = PAPERS["fsrgan"], PAPERS["fsrnet"]
 

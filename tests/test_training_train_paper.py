@@ -203,7 +203,7 @@ def test_two_processes_learn_what_one_does(face_pack, tmp_path):
     assert train(small("jasrnet", face_pack, batch=4), tmp_path / "one", steps=3)
     script, env = command("jasrnet", face_pack, tmp_path / "two", '"--steps", "3", "--seed", "3"', tmp_path)
     run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run([*run, str(script)], env=env, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([*run, str(script)], env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     a, b = (checkpoint.load(tmp_path / name / "jasrnet.pt")["weights"] for name in ("one", "two"))
     for key, value in a.items():

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from training.paper_task import PaperTask
 from training.recipes.stage import PaperRecipe, Stage
 from training.schedule import Plan, adversarial_weight, clock, learning_rate
 from training.settling import settle
-from training.starting import check_same_run, fitting_weights
+from training.starting import asked_of, check_same_run, fitting_weights, told_of
 from training.sync_norm import share_batch_norms
 
 FROZEN = ("teacher", "features")  # networks that a checkpoint keeps beside the ones that learn
@@ -197,14 +197,14 @@ class PaperRun(Loop):
             value.copy_(statistics[name])
 
     def _validate(self, task: PaperTask, report: Callable[[str], None]) -> None:
-        self._settle(task)
+        self.settle(task)
         if processes.rank() == 0:
             self.average.eval()
             with self._precision():
                 super()._validate(task, report)
 
-    def _settle(self, task: PaperTask) -> None:
-        """All processes: their batch norms share statistics."""
+    def settle(self, task: PaperTask) -> None:
+        """Measures the statistics that are validated and kept. In all processes: their batch norms share them."""
         networks = replace(self.networks, model=self.average)
         with self._precision():
             settle(
@@ -231,7 +231,7 @@ class PaperRun(Loop):
             "step": self.step,
             "seconds": self.seconds,
             "seed": self.seed,
-            "recipe": self._told(),
+            "recipe": told_of(recipe, self.stage, bf16=self.bf16),
             "plan": self.plan.as_dict(),
             "perceptual": self.perceptual,
             "history": self.history,
@@ -239,18 +239,10 @@ class PaperRun(Loop):
             "earlier": self.earlier,
         }
 
-    def _told(self) -> dict[str, Any]:
-        """The recipe's numbers, and the names that a model card asks for."""
-        told = asdict(self.recipe)
-        del told["stages"], told["config"]
-        size = {"lr_sizes": [getattr(self.recipe.config, "lr_size", 0)], "lr": self.stage.lr, "part": self.stage.name}
-        return plain({**told, **size, "stage": asdict(self.stage), "bf16": self.bf16})
-
     def _resume(self, saved: dict[str, Any]) -> None:
         """Go on where the folder's checkpoint stopped. Raises InputError and ModelError as check_same_run."""
-        asked = {**self._told(), "seed": self.seed, "perceptual": self.perceptual, "model": self.recipe.model}
-        asked |= {"config": self.recipe.config.as_dict(), "earlier": self.earlier}
-        check_same_run(saved, asked, path=self.path)
+        asked = asked_of(self.recipe, self.stage, seed=self.seed, bf16=self.bf16, earlier=self.earlier)
+        check_same_run(saved, {**asked, "perceptual": self.perceptual}, path=self.path)
         self.networks.model.load_state_dict(saved["raw_weights"])
         if self.recipe.ema:
             self.average.load_state_dict(saved["weights"])

@@ -57,10 +57,28 @@ def check_kind(saved: Mapping[str, Any], *, path: Path) -> None:
         raise ModelError("the checkpoint of a paper's recipe to go on with", got, "give another --out")
 
 
+def told_of(recipe: PaperRecipe, stage: Stage, *, bf16: bool) -> dict[str, Any]:
+    """The recipe's numbers, and the names that a model card asks for: what a checkpoint tells of its run."""
+    told = asdict(recipe)
+    del told["stages"], told["config"]
+    size = {"lr_sizes": [getattr(recipe.config, "lr_size", 0)], "lr": stage.lr, "part": stage.name}
+    return plain({**told, **size, "stage": asdict(stage), "bf16": bf16})
+
+
+def asked_of(
+    recipe: PaperRecipe, stage: Stage, *, seed: int, bf16: bool, earlier: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """What must be the same for a run to go on; earlier: the runs that its weights come from, none: not asked for."""
+    more = {"model": recipe.model, "config": recipe.config.as_dict(), "earlier": list(earlier)}
+    return {**told_of(recipe, stage, bf16=bf16), "seed": seed, **more}
+
+
 def check_same_run(saved: Mapping[str, Any], asked: Mapping[str, Any], *, path: Path) -> None:
-    """asked["earlier"]: the runs before this one. Raises ModelError as check_kind; InputError: one of another run."""
+    """asked as asked_of gives it. Raises ModelError as check_kind; InputError: one of another run."""
     check_kind(saved, path=path)
     saved, asked = ({**values, "earlier": _names(values["earlier"])} for values in (saved, asked))
+    if not asked["earlier"]:  # what a run started from is in its own checkpoint: --init need not be said again
+        del asked["earlier"]
     known = {**_defaults(), **flat(plain({**saved["recipe"], **{k: saved.get(k) for k in asked if k in saved}}))}
     for name, value in flat(plain(asked)).items():
         if name not in known or known[name] != value:

@@ -19,7 +19,7 @@ from training.paper_run import PaperRun
 from training.paper_task import PaperTask
 from training.recipes.stage import PaperRecipe, Stage
 from training.schedule import Plan, clock, paper_steps, seconds
-from training.starting import alone, check_kind, check_order
+from training.starting import alone, asked_of, check_kind, check_order, check_same_run
 
 MEASURED_STEPS = 3  # after one that is not counted
 VALIDATED_SHARE = 0.1  # of a budget at most, but for the last validation
@@ -154,6 +154,9 @@ def _train_stage(
         check_kind(saved, path=folder / "last.pt")
     plan = None if saved is None else _saved_plan(saved, args, share)
     if plan is not None and saved is not None and saved["step"] >= plan.steps:
+        earlier = [] if initial is None else checkpoint.runs_of(initial)
+        asked = asked_of(recipe, stage, seed=args.seed, bf16=args.bf16, earlier=earlier)
+        check_same_run(saved, asked, path=folder / "last.pt")
         return True
     report(f"{recipe.name}, stage {stage.name}\n")
     examples = _examples(recipe, stage, folder, args, report)
@@ -258,6 +261,7 @@ def make_plan(
         counted += 1
     step_s = processes.largest_of((now() - begun) / counted)
     begun = now()
+    trial.settle(task)
     task.validate(trial.average.eval())
     task.sample(trial.average)
     validation_s = processes.largest_of(now() - begun)
