@@ -12,7 +12,7 @@ from benchmarks.bench import page_html
 from benchmarks.bench.labels import significant
 from benchmarks.bench.page import page, write_page
 from benchmarks.bench.page_sections import agreed
-from benchmarks.bench.results import Prediction
+from benchmarks.bench.results import Latency, Prediction
 from sdk.errors import MissingPackageError, OutputError
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
@@ -178,3 +178,13 @@ def test_a_page_that_cannot_be_written_is_an_error_and_leaves_nothing(tmp_path):
         write_page(bench_example.nothing(), tmp_path / "file" / "page.html")
     write_page(bench_example.nothing(), tmp_path / "deep" / "page.html")
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["page.html"]
+
+
+@pytest.mark.parametrize("value", [1e-300, 1e300])
+def test_numbers_at_the_end_of_their_range_make_a_page(value):
+    result = bench_example.result()
+    odd = dataclasses.replace(result.measurements[0], latency_ms=Latency(*[value] * 6), windows_p50_ms=(value,) * 8)
+    probe = {"copy_gb_s": 0.0, "fp32_gflop_s": None, "cache_gb_s": 1e-300}
+    conditions = dataclasses.replace(result.conditions, probe=probe, samples=({"x": 1.0}, {"t_s": 0.0}))
+    text = page(dataclasses.replace(result, measurements=(odd,), conditions=conditions))
+    assert "NaN" not in plots_of(text) and Reader(text).of("section")

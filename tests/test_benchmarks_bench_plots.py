@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from benchmarks.bench import labels, plots_latency, plots_limits, plots_trends
 from benchmarks.bench.agreement import Compared
 from benchmarks.bench.plots_latency import Palette
-from benchmarks.bench.plotting import Plot, axis, label, log_ticks, stacked_label
+from benchmarks.bench.plotting import Plot, axis, label, log_ticks, rounded, stacked_label
 from sdk.errors import InputError
 
 MODEL = "picoface_x8"
@@ -156,7 +156,8 @@ def test_ticks_by_eye():
     assert log_ticks([1.1, 9.0]) == [1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0]
     assert log_ticks([0.98, 1.3]) == [0.9, 1.0, 1.1, 1.2, 1.3, 1.4]
     assert log_ticks([1, 1e5]) == [1, 10, 100, 1000, 1e4, 1e5]
-    assert log_ticks([]) and log_ticks([0.0, math.inf])
+    assert log_ticks([]) and log_ticks([0.0, math.inf, None])
+    assert rounded([1.234567, math.inf, -math.inf]) == [1.2346, None, None]
 
 
 def test_labels_are_text_for_plotly():

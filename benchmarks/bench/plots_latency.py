@@ -56,7 +56,7 @@ def ordered(rows: Sequence[Measurement], palette: Palette) -> list[Measurement]:
     return sorted((one for one in rows if one.latency_ms), key=lambda one: (palette.rank(one.subject), one.batch))
 
 
-def _edges(traces: Sequence[dict[str, Any]]) -> list[float]:
+def _edges(traces: Sequence[dict[str, Any]]) -> list[float | None]:
     return [value for trace in traces for value in trace["x"]]
 
 

@@ -89,7 +89,7 @@ def base_layout() -> dict[str, Any]:
     }
 
 
-def axis(title: str, *, log: Iterable[float] | None = None, **more: Any) -> dict[str, Any]:
+def axis(title: str, *, log: Iterable[float | None] | None = None, **more: Any) -> dict[str, Any]:
     """An axis with a quiet title; logarithmic where the values that it shows are given in `log`."""
     own: dict[str, Any] = {"title": {"text": label(title, most=TITLE), "font": {"size": 12, "color": "var(--quiet)"}}}
     if log is not None:
@@ -98,9 +98,9 @@ def axis(title: str, *, log: Iterable[float] | None = None, **more: Any) -> dict
     return {**own, **more}
 
 
-def log_ticks(values: Iterable[float]) -> list[float]:
+def log_ticks(values: Iterable[float | None]) -> list[float]:
     """Round numbers, three to nine of them, over the range of the positive values."""
-    positive = [value for value in values if value > 0 and math.isfinite(value)]
+    positive = [value for value in values if value is not None and value > 0 and math.isfinite(value)]
     low, high = min(positive, default=1.0), max(positive, default=1.0)
     decades = math.log10(high / low)
     if decades < 1e-3:  # one value, as far as a reader can see
@@ -135,8 +135,9 @@ def stacked_label(text: str) -> str:
     return "<br>".join(label(line) for line in lines)
 
 
-def rounded(values: Sequence[float]) -> list[float]:
-    return [float(f"{value:.{SIGNIFICANT}g}") for value in values]
+def rounded(values: Sequence[float]) -> list[float | None]:
+    """Five digits; None, a gap in the plot, for what left the range of numbers on the way here."""
+    return [float(f"{value:.{SIGNIFICANT}g}") if math.isfinite(value) else None for value in values]
 
 
 def series_colour(index: int, *, soft: bool = False) -> str:
