@@ -139,6 +139,24 @@ def test_more_faces_move_the_memory_and_graphs_are_recorded_anew(host, backend):
         assert enhancer.enhance(FRAME, []) == []
 
 
+def test_memory_of_the_chain_alone_moves(host, backend):
+    """The engine's is large enough already: graphs that know the chain's old places are forgotten all the same."""
+    backend.run(np.zeros((8, 3, 8, 8), np.float32))
+    wanted = reference(backend, BOXES, **CROP)[0]
+    with FaceEnhancer(backend, min_confidence=0.1) as enhancer:
+        for faces in (1, 1, 1, 5, 1, 1, 1):
+            same(enhancer.enhance(FRAME, BOXES[:faces], **CROP), wanted[:faces])
+
+
+def test_fewer_faces_than_before_are_pasted_and_no_more(host, backend):
+    device = Device(0)
+    with FaceEnhancer(backend, min_confidence=0.1) as enhancer:
+        for faces in (4, 4, 3, 4, 3):
+            frame = on_gpu(host, device, FRAME)
+            enhancer.enhance_device(frame, BOXES[:faces], **CROP)
+            near(frame.copy_to_host(), reference(backend, BOXES[:faces], **CROP)[1])
+
+
 def test_more_faces_than_the_largest_profile_go_in_parts(host, tmp_path):
     """Pasted in one go afterwards, so that colours are matched to the frame as it came."""
     backend, device = engine(tmp_path, profiles=((1, 2),)), Device(0)
