@@ -157,3 +157,9 @@ def test_wrong_files_of_the_command(clip, tmp_path):
         assert code == 2 and reason in said, said
     code, said = command(clip)
     assert code == 2 and "IN OUT" in said
+
+
+def test_the_enhancer_streams_any_frames(enhancer):
+    frames = [frame_with(places)[0] for places in PLACES[:4]]
+    with enhancer.stream(frames, OPTIONS.stream) as stream:
+        assert [face.identity for result in stream for face in result.faces] == [0] * 4
