@@ -1,5 +1,8 @@
 """render(), enhance_aligned(), luminance, maps of components and NaN on the GPU path; what it does with bad input."""
 
+import gc
+import threading
+
 import chain_host
 import fake_host
 import kernel_host
@@ -161,3 +164,25 @@ def test_nan_in_a_picture_is_the_cpus_error_and_leaves_the_frame_alone(host, tmp
             same(enhancer.enhance(bright, BOXES[1:3], **CROP), reference(backend, BOXES[1:3], frame=bright, **CROP)[0])
     assert set(messages) == {messages[0]} and "NaN or infinity" in messages[0]
     backend.close()
+
+
+def test_memory_of_threads_that_have_ended_comes_back(host, backend):
+    """Their lanes go at the next use, and with them what the chains had there."""
+    with FaceEnhancer(backend, min_confidence=0.1, refine=0) as enhancer:
+        together = threading.Barrier(3)
+
+        def work():
+            with backend.lease():  # nobody takes another's lane
+                together.wait(60)
+            enhancer.enhance(FRAME, BOXES[:1], **CROP)
+
+        threads = [threading.Thread(target=work) for _ in range(3)]
+        for one in threads:
+            one.start()
+        for one in threads:
+            one.join()
+        memories = enhancer._gpu.runner(backend)._memories
+        most, held = host.cuda.used_bytes(), len(memories)
+        enhancer.enhance(FRAME, BOXES[:1], **CROP)
+        gc.collect()
+        assert held == 3 and len(memories) < held and host.cuda.used_bytes() < most

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -47,7 +48,14 @@ class LaneMemory:
     """What chains of one lane share: memory, and what graphs were last edited to."""
 
     def __init__(self, lane: Lane) -> None:
-        self.rooms = Rooms(lane.engine.device, moved=lane.forget_graphs)
+        user = weakref.ref(lane)  # no more: this goes when the lane does
+
+        def moved() -> None:
+            owner = user()
+            if owner is not None:
+                owner.forget_graphs()
+
+        self.rooms = Rooms(lane.engine.device, moved=moved)
         self.token = object()  # whose graphs they are, in a lane that outlives this
         self.known: dict[Graph, Hashable] = {}  # graph -> what it was recorded with or edited to
         self.ran: set[Hashable] = set()  # chains that have run by single launches, which loads their kernels
