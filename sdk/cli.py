@@ -86,16 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--boxes", metavar="FILE.json|x0,y0,x1,y1", help="faces' boxes in px instead of the detector's")
     add("--box-kind", choices=BOX_KINDS, default="face", help="what the boxes of --boxes enclose")
     add("--detector", metavar="FILE.onnx", help="a YuNet file instead of the built-in detector")
-    add(
-        "--model",
-        metavar="NAME|FILE.onnx",
-        help="one network for all faces, a paper's by name too (jasrnet); default: the one that fits each face",
-    )
-    add("--backend", choices=BACKENDS, default="auto", help="what runs the network; auto: TensorRT where it can")
-    precisions = [precision for precision in NETWORK_PRECISIONS if precision]
-    add("--precision", choices=precisions, help="default: fp16 with TensorRT, fp32 with onnxruntime")
-    add("--device", metavar="cpu|cuda:N", help="where it runs; default: the first GPU with TensorRT, else cpu")
-    add("--threads", type=int, metavar="N", help="on the CPU; default: one per physical core")
+    _add_network_options(parser)
     add(
         "--json",
         nargs="?",
@@ -115,6 +106,21 @@ def _parser() -> argparse.ArgumentParser:
     add("--quiet", action="store_true", help="say nothing but failures")
     add_clip_options(parser)
     return parser
+
+
+def _add_network_options(parser: argparse.ArgumentParser) -> None:
+    """Which network, and what runs it."""
+    add = parser.add_argument
+    add(
+        "--model",
+        metavar="NAME|FILE.onnx",
+        help="one network for all faces, a paper's by name too (jasrnet); default: the one that fits each face",
+    )
+    add("--backend", choices=BACKENDS, default="auto", help="what runs the network; auto: TensorRT where it can")
+    precisions = [precision for precision in NETWORK_PRECISIONS if precision]
+    add("--precision", choices=precisions, help="default: fp16 with TensorRT, fp32 with onnxruntime")
+    add("--device", metavar="cpu|cuda:N", help="where it runs; default: the first GPU with TensorRT, else cpu")
+    add("--threads", type=int, metavar="N", help="on the CPU; default: one per physical core")
 
 
 def _run_clip(options: argparse.Namespace) -> int:
