@@ -72,7 +72,8 @@ def papers_rtx(results: Path) -> str:
     header = ["model", "weights", "asked", "layers with weights, read back", "engine MiB", "build s"]
     first = file["results"][0]
     told = f"{first['tensorrt']} for {', '.join(first['targets'])}, on a machine without a GPU: built and read back, "
-    told += "not yet run; seconds with other work beside it. What a precision costs is for the gate of `trt-build` to say, on trained weights."
+    told += "not yet run; seconds with other work beside it. What a precision costs is for the gate of `trt-build` to "
+    told += "say, on trained weights."
     return f"{markdown(header, rows)}\n\n{told}\n{made_by([file])}"
 
 
