@@ -78,7 +78,7 @@ def test_faces_equal_those_of_the_cpu(networks, color, box_kind):
 
 
 def test_only_small_things_come_back(host, networks, monkeypatch):
-    """16 bytes a landmark and a word or two a face, each rounded up to 256 bytes, and the picture that was asked for."""
+    """16 bytes a landmark and a word or two a face, each rounded up to 256 bytes, and the picture asked for."""
     with FaceEnhancer(networks[:1], refine=0, min_confidence=0.1) as enhancer:
         copies = []
         real = Device.copy_out
