@@ -47,7 +47,7 @@ def test_nothing_runs_below_its_floor(here):
     backend.close()
     found = limit(count("picoface_x4"), here, backend="onnxruntime-cpu", precision="fp32")
     assert found.bound == "compute"
-    assert 0.02 * 1e3 * best < found.floor_ms < 1.1 * 1e3 * best  # 1.1: the probe may have met other work
+    assert 0.02 * 1e3 * best < found.floor_ms < 1.5 * 1e3 * best  # 1.5: either may have met other work
 
 
 def test_more_threads_count_for_as_much_as_cores_can_give(monkeypatch, tmp_path):
