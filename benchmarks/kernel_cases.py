@@ -24,6 +24,8 @@ from sdk.runtime.device import Stream
 from sdk.runtime.interop import DeviceArray
 from sdk.runtime.kernel_crop import crop_norm, network_colours
 from sdk.runtime.kernel_decode import heatmap_decode
+from sdk.runtime.kernel_gate import paste_gate
+from sdk.runtime.kernel_luma import luma_tail
 from sdk.runtime.kernel_module import KernelSet
 from sdk.runtime.kernel_paste import PLACED_BYTES, paste
 from sdk.runtime.kernel_shuffle import pixel_shuffle
@@ -37,6 +39,7 @@ OnGpu = Mapping[str, DeviceArray]
 
 LANDMARKS = 68
 SPEC_X8 = ModelSpec("picture", 16, 8)
+SPEC_LUMA = ModelSpec("luma", 64, 2, channels=1, colour="y", input_upscaled=True, any_size=True)
 FRAME_HW = (1080, 1920)
 
 
@@ -175,6 +178,46 @@ def _shuffle(N: int) -> Case:
     return Case("pixel_shuffle", "float16 r=2 to 32x128x128", N, make, outputs, launch, check, N * 128 * 64 * 64 * 4)
 
 
+def _luma(N: int) -> Case:
+    def make(rng: np.random.Generator) -> Arrays:
+        sr = rng.uniform(-0.1, 1.1, (N, 1, 128, 128)).astype(np.float16)
+        return {"sr": sr, "lr": rng.uniform(0, 255, (N, 3, 64, 64)).astype(np.float32)}
+
+    def launch(kernels: KernelSet, at: OnGpu, stream: Stream) -> None:
+        luma_tail(kernels, at["sr"], at["lr"], out=at["picture"], stream=stream)
+
+    def check(given: Arrays, found: Arrays) -> dict[str, float]:
+        lr = np.ascontiguousarray(given["lr"].transpose(0, 2, 3, 1))
+        return _picture(found["picture"], from_network(given["sr"].astype(np.float32), SPEC_LUMA, lr=lr))
+
+    moved = N * (128 * 128 * (2 + 3) + 64 * 64 * 3 * 4)
+    outputs = {"picture": ((N, 128, 128, 3), "uint8")}
+    return Case("luma_tail", "float16 Y to 128x128", N, make, outputs, launch, check, moved)
+
+
+def _gate(N: int) -> Case:
+    def make(rng: np.random.Generator) -> Arrays:
+        return {"marks": rng.uniform(0, 1, (N, LANDMARKS, 4)).astype(np.float32)}
+
+    def launch(kernels: KernelSet, at: OnGpu, stream: Stream) -> None:
+        paste_gate(
+            kernels, at["marks"], strength=at["strength"], confidence=at["confidence"], points=at["points"],
+            stream=stream, least=0.0,
+        )  # fmt: skip
+
+    def check(given: Arrays, found: Arrays) -> dict[str, float]:
+        off = _within("confidence", np.abs(found["confidence"] - given["marks"][..., 2].mean(axis=1)), 1e-6)
+        wrong = (found["points"] != given["marks"][..., :2]).any() or (found["strength"] != 1.0).any()
+        return off | _within("bits", np.array([wrong]), 0.0)
+
+    outputs = {
+        "strength": ((N,), "float32"),
+        "confidence": ((N,), "float32"),
+        "points": ((N, LANDMARKS, 2), "float32"),
+    }
+    return Case("paste_gate", "68 landmarks", N, make, outputs, launch, check, N * (LANDMARKS * 24 + 8))
+
+
 def all_cases() -> list[Case]:
     """The sizes of the table in kernels/README.md."""
     return [
@@ -186,4 +229,6 @@ def all_cases() -> list[Case]:
         *(_crop(N) for N in (1, 8, 64)),
         *(_paste(N) for N in (1, 8)),
         *(_shuffle(N) for N in (1, 64)),
+        *(_luma(N) for N in (1, 64)),
+        *(_gate(N) for N in (1, 64)),
     ]
