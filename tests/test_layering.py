@@ -1,6 +1,7 @@
 """The arrows, budgets and names of docs/ARCHITECTURE.md, held by reading every source file."""
 
 import ast
+import re
 import subprocess
 import sys
 from functools import lru_cache
@@ -227,3 +228,10 @@ assert spent_s < 0.25, f"import sdk took {{spent_s:.3f}} s of processor time"
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_make_test_runs_every_test_file():
+    parts = re.search(r"^PARTS = (.+)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert parts is not None
+    run = [path for part in parts[1].split() for path in ROOT.glob(part)]
+    assert sorted(run) == sorted((ROOT / "tests").glob("test_*.py")), "each test file belongs to one part"
