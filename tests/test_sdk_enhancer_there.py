@@ -175,6 +175,7 @@ def test_memory_of_threads_that_have_ended_comes_back(host, backend):
             with backend.lease():  # nobody takes another's lane
                 together.wait(60)
             enhancer.enhance(FRAME, BOXES[:1], **CROP)
+            together.wait(60)  # none ends before all have had a lane: the next use would take an ended one's back
 
         threads = [threading.Thread(target=work) for _ in range(3)]
         for one in threads:

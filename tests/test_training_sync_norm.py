@@ -80,7 +80,8 @@ def test_two_processes_are_one(face_pack, tmp_path):
         largest = {who: max(float(v.norm()) for k, v in network.items() if who in k) for who in ("model", "critic")}
         for key, change in network.items():
             apart = float((own_network[key] - change).norm())
-            assert apart <= 1e-3 * float(change.norm()) + 1e-6 * largest[key.split(".")[0]], (key, apart)
+            # Rounding grows through the layers, up to 0.7 % seen; statistics of one's own half give tens of percent.
+            assert apart <= 2e-2 * float(change.norm()) + 1e-6 * largest[key.split(".")[0]], (key, apart)
 
 
 def test_one_process_and_evaluation_are_plain_batch_norm():
